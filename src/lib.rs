@@ -1,0 +1,28 @@
+//! An MMU you can put inside your program.
+//!
+//! # Layers
+//!
+//! Each module uses only those above it in this list:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`addr`], [`access`] | the words that everyone speaks: addresses, identities, accesses |
+//! | [`memory`] | guest-physical memory: RAM, ROM, devices, holes |
+//! | [`frame`] | who owns which physical frame |
+//! | [`radix`] | the one radix engine: formats, the pure walk, table editing |
+//! | [`tlb`] | cached translations |
+//! | [`arch`] | what each architecture says: control state, rights, faults |
+//! | [`mmu`] | one hart's port into memory |
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod access;
+pub mod addr;
+pub mod arch;
+pub mod frame;
+pub mod memory;
+pub mod mmu;
+pub mod radix;
+pub mod tlb;

@@ -1,0 +1,146 @@
+//! The walk: from a root and an address to a leaf. It only reads.
+
+use super::format::{Entry, Format};
+use crate::addr::low_mask;
+
+/// Which stage of a translation a table belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    /// The only stage, or the first of two (VS-stage, guest tables).
+    First,
+    /// The second of two (G-stage, EPT, NPT, stage 2).
+    Second,
+}
+
+/// One entry of one table, as the walk names it to its source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PteRef {
+    /// Where the entry is, in the address space that its stage's tables live in.
+    pub addr: u64,
+    /// Its width: 1, 2, 4 or 8 bytes.
+    pub bytes: u32,
+    /// The level of its table, 0 for the leafmost.
+    pub level: u32,
+    /// The stage of its table.
+    pub stage: Stage,
+}
+
+/// Where a walk reads its entries from: physical memory, another stage's translation in front of it, or a recorder
+/// that shows every step. A source that must not change memory simply has no way to.
+pub trait PteSource {
+    /// Why an entry could not be read.
+    type Error;
+
+    /// Loads the entry `at`.
+    ///
+    /// # Errors
+    /// Whatever stands between the walk and the entry: a bus error, a refused physical access, a second-stage fault.
+    fn read(&mut self, at: PteRef) -> Result<u64, Self::Error>;
+
+    /// A cached shortcut: the deepest table known for `va`, as its level, its address and the limits down to it.
+    /// Paging-structure caches answer here.
+    #[inline]
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+        let _ = (stage, va);
+        None
+    }
+
+    /// Told of every table that the walk goes down into, so that a paging-structure cache can keep it.
+    #[inline]
+    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
+        let _ = (stage, va, level, table, limits);
+    }
+}
+
+/// A leaf as the walk found it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// First byte of the page.
+    pub base: u64,
+    /// log2 of the page's size.
+    pub size_bits: u32,
+    /// The raw entry.
+    pub raw: u64,
+    /// Where it stands.
+    pub at: PteRef,
+    /// What the levels above impose, as [`Format::limits`] combined it.
+    pub limits: u64,
+}
+
+impl Leaf {
+    /// Where `va` lands in this page.
+    #[inline]
+    #[must_use]
+    pub fn address(&self, va: u64) -> u64 {
+        self.base | (va & low_mask(self.size_bits))
+    }
+}
+
+/// Where and why a walk stopped without a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop<E> {
+    /// The entry is not present.
+    Absent {
+        /// Its place.
+        at: PteRef,
+        /// Its raw value.
+        raw: u64,
+        /// The limits that hold there.
+        limits: u64,
+    },
+    /// The entry has a reserved encoding, or is a table where no further level exists.
+    Reserved {
+        /// Its place.
+        at: PteRef,
+        /// Its raw value.
+        raw: u64,
+        /// The limits that hold there.
+        limits: u64,
+    },
+    /// The entry could not be read.
+    Source {
+        /// Its place.
+        at: PteRef,
+        /// What the source said.
+        error: E,
+    },
+}
+
+/// Walks `va` from the table at `root`, which belongs to `format`'s top level.
+///
+/// Only the bits that index a table are looked at: whether `va` is canonical is the caller's to check first. At most
+/// one read a level; ends whatever the tables say, also when they point at themselves.
+///
+/// # Errors
+/// [`Stop`] with the place where the walk ended.
+#[inline]
+pub fn walk<F: Format, S: PteSource>(
+    format: &F,
+    stage: Stage,
+    root: u64,
+    va: u64,
+    source: &mut S,
+) -> Result<Leaf, Stop<S::Error>> {
+    let (mut level, mut table, mut limits) =
+        source.resume(stage, va).unwrap_or((format.top_level(), root, format.initial_limits()));
+    let bytes = format.pte_bytes();
+    loop {
+        let index = (va >> format.shift(level)) & low_mask(format.index_bits(level));
+        let at = PteRef { addr: table.wrapping_add(index * u64::from(bytes)), bytes, level, stage };
+        let raw = match source.read(at) {
+            Ok(raw) => raw,
+            Err(error) => return Err(Stop::Source { at, error }),
+        };
+        match format.decode(raw, level) {
+            Entry::Leaf { base, size_bits } => return Ok(Leaf { base, size_bits, raw, at, limits }),
+            Entry::Table(next) if level > 0 => {
+                limits = format.limits(limits, raw, level);
+                level -= 1;
+                table = next;
+                source.descended(stage, va, level, table, limits);
+            }
+            Entry::Absent => return Err(Stop::Absent { at, raw, limits }),
+            Entry::Reserved | Entry::Table(_) => return Err(Stop::Reserved { at, raw, limits }),
+        }
+    }
+}

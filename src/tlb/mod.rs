@@ -1,0 +1,264 @@
+//! Cached translations.
+//!
+//! The TLB knows no architecture: an entry's rights are an opaque word that the architecture resolves again at every
+//! use, and the spaces that separate one program's entries from another's are one packed [`Space`] word. A miss is
+//! filled by whoever walked; a fence is a [`Scope`].
+//!
+//! Whether a hit may be answered without asking the TLB at all is the TLB's own word: see [`Hit::line`].
+
+use crate::addr::{Asid, Vmid, low_mask};
+
+/// Regime, VMID and ASID in one word, so that "the same space" is one compare.
+///
+/// A *regime* is an independent set of translations of one hart (RISC-V: HS/U, VS/VU; AArch64: EL1&0, EL2, ...;
+/// "no virtualisation" is a regime, not VMID 0).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Space(u64);
+
+impl Space {
+    /// The bits that hold the ASID.
+    pub const ASID: u64 = 0xffff;
+    /// The bits that hold the VMID.
+    pub const VMID: u64 = 0xffff_0000;
+    /// The bits that hold the regime.
+    pub const REGIME: u64 = 0xff_0000_0000;
+
+    /// Packs the three.
+    #[inline]
+    #[must_use]
+    pub const fn new(regime: u8, vmid: Vmid, asid: Asid) -> Self {
+        Self((regime as u64) << 32 | (vmid.0 as u64) << 16 | asid.0 as u64)
+    }
+
+    /// The packed word.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The address-space identifier.
+    #[inline]
+    #[must_use]
+    pub const fn asid(self) -> Asid {
+        Asid(self.0 as u16)
+    }
+
+    /// The virtual-machine identifier.
+    #[inline]
+    #[must_use]
+    pub const fn vmid(self) -> Vmid {
+        Vmid((self.0 >> 16) as u16)
+    }
+
+    /// The regime's number.
+    #[inline]
+    #[must_use]
+    pub const fn regime(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+}
+
+/// What a lookup asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// The effective virtual address (after pointer masking).
+    pub va: u64,
+    /// The space it is looked up in.
+    pub space: Space,
+}
+
+/// Which side of a split TLB an access uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    /// Instruction fetches.
+    Instruction,
+    /// Loads, stores and atomics.
+    Data,
+}
+
+/// One cached translation, both stages combined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlbEntry {
+    /// First byte of the effective page (the smaller of both stages' pages).
+    pub va: u64,
+    /// Its first byte in physical memory.
+    pub pa: u64,
+    /// Its first byte as the second stage saw it; equal to `pa` with one stage.
+    pub gpa: u64,
+    /// Rights as the architecture keeps them, unresolved: the same word serves any privilege and any SUM, MXR, WP...
+    pub rights: u64,
+    /// The space that it belongs to.
+    pub space: Space,
+    /// Whether it serves every ASID of its regime and VMID.
+    pub global: bool,
+    /// log2 of the effective page's size.
+    pub size_bits: u8,
+    /// log2 of the first stage's leaf: a fence anywhere in that leaf drops this entry.
+    pub leaf_bits: u8,
+    /// log2 of the second stage's leaf, likewise for fences by guest-physical address; 0 with one stage.
+    pub leaf2_bits: u8,
+    /// The level of the first stage's leaf, for fault codes and statistics.
+    pub level: u8,
+    /// Memory attributes, as the architecture encodes them.
+    pub attr: u16,
+}
+
+impl TlbEntry {
+    /// Whether the entry answers `key`.
+    #[inline]
+    #[must_use]
+    pub const fn matches(&self, key: &Key) -> bool {
+        let ignore = if self.global { Space::ASID } else { 0 };
+        (key.va ^ self.va) >> self.size_bits == 0 && (key.space.0 ^ self.space.0) & !ignore == 0
+    }
+
+    /// Where `va`, which the entry translates, lands.
+    #[inline]
+    #[must_use]
+    pub const fn address(&self, va: u64) -> u64 {
+        self.pa | (va & low_mask(self.size_bits as u32))
+    }
+
+    /// Whether both entries are cached under the same tag, so that one replaces the other.
+    #[inline]
+    #[must_use]
+    pub fn same_tag(&self, other: &Self) -> bool {
+        self.size_bits == other.size_bits
+            && self.global == other.global
+            && self.matches(&Key { va: other.va, space: other.space })
+    }
+}
+
+/// The addresses that a fence names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Span {
+    /// All of them.
+    All,
+    /// Effective virtual addresses `first..=last`.
+    Virtual {
+        /// First address.
+        first: u64,
+        /// Last address, inclusive.
+        last: u64,
+    },
+    /// Guest-physical (intermediate) addresses `first..=last`.
+    Guest {
+        /// First address.
+        first: u64,
+        /// Last address, inclusive.
+        last: u64,
+    },
+}
+
+/// What an invalidation drops. Every fence instruction of every architecture becomes one or more of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// The space named.
+    pub space: Space,
+    /// The bits of `space` that count ([`Space::ASID`], [`Space::VMID`], [`Space::REGIME`] or-ed together).
+    pub mask: u64,
+    /// Whether global entries go too; if so, they go whatever the ASID.
+    pub globals: bool,
+    /// The addresses named.
+    pub span: Span,
+    /// Only leaves: paging-structure caches may keep what they hold.
+    pub leaves_only: bool,
+}
+
+impl Scope {
+    /// Everything, in all spaces.
+    pub const ALL: Self =
+        Self { space: Space(0), mask: 0, globals: true, span: Span::All, leaves_only: false };
+
+    /// Whether an entry of `space` (and `global` or not) is meant, its addresses aside.
+    #[inline]
+    #[must_use]
+    pub const fn covers_space(&self, space: Space, global: bool) -> bool {
+        if global && !self.globals {
+            return false;
+        }
+        let mask = if global { self.mask & !Space::ASID } else { self.mask };
+        (space.0 ^ self.space.0) & mask == 0
+    }
+
+    /// Whether the scope drops `entry`: its space is meant, and its first-stage (or second-stage) *leaf* holds an
+    /// address that the scope names, though the entry itself may be another fragment of that leaf.
+    #[must_use]
+    pub const fn drops(&self, entry: &TlbEntry) -> bool {
+        if !self.covers_space(entry.space, entry.global) {
+            return false;
+        }
+        let (first, last, base, bits) = match self.span {
+            Span::All => return true,
+            Span::Virtual { first, last } => (first, last, entry.va, entry.leaf_bits),
+            Span::Guest { first, last } => (first, last, entry.gpa, entry.leaf2_bits),
+        };
+        let mask = low_mask(bits as u32);
+        first <= base | mask && base & !mask <= last
+    }
+}
+
+/// A group of entries whose replacement order depends on one another: for a set-associative TLB, one set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Line(pub u32);
+
+/// A successful lookup.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    /// The entry.
+    pub entry: TlbEntry,
+    /// Where the entry stands, if looking it up again *at once* would change nothing but the hit counter. The `Mmu`
+    /// may then answer further accesses to the page by itself, counting them, until the line is touched elsewhere.
+    /// `None` (always correct) when the policy counts every touch.
+    pub line: Option<Line>,
+    /// Whether this lookup already changed nothing: the entry was the last one touched on its line.
+    pub repeat: bool,
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug)]
+pub struct Inserted {
+    /// As [`Hit::line`], for the entry put in. The line has changed.
+    pub line: Option<Line>,
+    /// The entry that left the TLB for it.
+    pub evicted: Option<TlbEntry>,
+}
+
+/// A translation cache.
+///
+/// Written in safe code by anyone: entries carry guest-physical addresses only, so a wrong implementation gives
+/// wrong translations to its own guest and can do no other harm.
+pub trait Tlb {
+    /// Finds the translation of `key`, counts the hit or miss, and lets the replacement policy see the touch.
+    fn lookup(&mut self, key: &Key, side: Side) -> Option<Hit>;
+
+    /// Finds the translation of `key` and changes nothing.
+    fn peek(&self, key: &Key, side: Side) -> Option<TlbEntry>;
+
+    /// Caches `entry`. An entry of [the same tag](TlbEntry::same_tag) is replaced where it stands.
+    fn insert(&mut self, entry: TlbEntry, side: Side) -> Inserted;
+
+    /// Drops every entry that `scope` [drops](Scope::drops), at least; returns how many entries went.
+    fn invalidate(&mut self, scope: &Scope) -> u64;
+}
+
+/// No TLB: every access walks.
+impl Tlb for () {
+    #[inline]
+    fn lookup(&mut self, _key: &Key, _side: Side) -> Option<Hit> {
+        None
+    }
+    #[inline]
+    fn peek(&self, _key: &Key, _side: Side) -> Option<TlbEntry> {
+        None
+    }
+    #[inline]
+    fn insert(&mut self, _entry: TlbEntry, _side: Side) -> Inserted {
+        Inserted { line: None, evicted: None }
+    }
+    #[inline]
+    fn invalidate(&mut self, _scope: &Scope) -> u64 {
+        0
+    }
+}

@@ -1,5 +1,7 @@
 //! What a page-table format is: geometry and the meaning of a raw entry, and nothing else.
 
+use crate::addr::PhysAddr;
+
 /// What a raw entry at some level says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
@@ -58,4 +60,82 @@ pub trait Format: Copy {
     fn table_bits(&self, level: u32) -> u32 {
         self.index_bits(level) + self.pte_bytes().trailing_zeros()
     }
+}
+
+bitflags::bitflags! {
+    /// Rights and marks of a page in words that every format shares; what table editing speaks.
+    ///
+    /// A format says which combinations it can hold; what it cannot is an [`EncodeError`], never rounded.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Perms: u16 {
+        /// Loads.
+        const READ = 1;
+        /// Stores.
+        const WRITE = 1 << 1;
+        /// Instruction fetches.
+        const EXECUTE = 1 << 2;
+        /// Open to unprivileged code.
+        const USER = 1 << 3;
+        /// The same in every address space.
+        const GLOBAL = 1 << 4;
+        /// Has been used.
+        const ACCESSED = 1 << 5;
+        /// Has been stored to.
+        const DIRTY = 1 << 6;
+        /// Device memory: not cacheable, strongly ordered as far as the format can say it.
+        const DEVICE = 1 << 7;
+    }
+}
+
+/// Why an entry could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The format has no entry with just these rights.
+    #[error("the format cannot express the rights {perms:?}")]
+    Perms {
+        /// The rights asked for.
+        perms: Perms,
+    },
+    /// The format has no leaf at this level.
+    #[error("the format has no pages at level {level}")]
+    Level {
+        /// The level asked for.
+        level: u32,
+    },
+    /// The physical address is wider than the format holds, or not aligned to the page.
+    #[error("the format cannot hold physical address {base:#x} at level {level}")]
+    Address {
+        /// The address asked for.
+        base: PhysAddr,
+        /// The level asked for.
+        level: u32,
+    },
+}
+
+/// A format whose entries can also be written: what table editing needs on top of walking.
+pub trait Encode: Format {
+    /// Whether the mode can translate `va` at all (canonical, in range).
+    fn translates(&self, va: u64) -> bool;
+
+    /// The entry that points at the table at `base` from a table of `level`, restricting nothing below it.
+    ///
+    /// # Errors
+    /// [`EncodeError::Address`].
+    fn encode_table(&self, base: PhysAddr, level: u32) -> Result<u64, EncodeError>;
+
+    /// The leaf entry for the page at `base` in a table of `level`.
+    ///
+    /// # Errors
+    /// [`EncodeError`].
+    fn encode_leaf(&self, base: PhysAddr, level: u32, perms: Perms) -> Result<u64, EncodeError>;
+
+    /// The leaf `raw` with other rights, everything else (address, memory type, software bits) as it was.
+    ///
+    /// # Errors
+    /// [`EncodeError::Perms`].
+    fn with_perms(&self, raw: u64, level: u32, perms: Perms) -> Result<u64, EncodeError>;
+
+    /// The rights and marks that a leaf entry holds by itself.
+    fn perms(&self, raw: u64, level: u32) -> Perms;
 }

@@ -7,5 +7,5 @@
 mod format;
 mod walk;
 
-pub use format::{Entry, Format};
+pub use format::{Encode, EncodeError, Entry, Format, Perms};
 pub use walk::{Leaf, PteRef, PteSource, Stage, Stop, walk};

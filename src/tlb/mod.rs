@@ -7,6 +7,7 @@
 //! Whether a hit may be answered without asking the TLB at all is the TLB's own word: see [`Hit::line`].
 
 use crate::addr::{Asid, Vmid, low_mask};
+use crate::radix::Stage;
 
 /// Regime, VMID and ASID in one word, so that "the same space" is one compare.
 ///
@@ -241,6 +242,26 @@ pub trait Tlb {
 
     /// Drops every entry that `scope` [drops](Scope::drops), at least; returns how many entries went.
     fn invalidate(&mut self, scope: &Scope) -> u64;
+
+    /// Told of `hits` repeated hits that the `Mmu` answered by itself, to be counted as lookups and hits of `side`.
+    #[inline]
+    fn repeats(&mut self, side: Side, hits: u64) {
+        let _ = (side, hits);
+    }
+
+    /// A paging-structure cache's answer: the deepest table known for `va` in `space`, as its level, its address and
+    /// the limits down to it. Without such a cache, none.
+    #[inline]
+    fn walk_resume(&mut self, space: Space, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+        let _ = (space, stage, va);
+        None
+    }
+
+    /// Told of every table that a walk goes down into, for a paging-structure cache to keep.
+    #[inline]
+    fn walk_descended(&mut self, space: Space, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
+        let _ = (space, stage, va, level, table, limits);
+    }
 }
 
 /// No TLB: every access walks.

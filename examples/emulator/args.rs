@@ -44,7 +44,17 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (guests, swap) = (Vec::new(), None);
-        Self { guests, ram: 1 << 20, swap, sets: 64, ways: 4, seed: 1, quiet: false, list: false, help: false }
+        Self {
+            guests,
+            ram: 1 << 20,
+            swap,
+            sets: 64,
+            ways: 4,
+            seed: 1,
+            quiet: false,
+            list: false,
+            help: false,
+        }
     }
 }
 
@@ -96,7 +106,8 @@ fn size(text: &str) -> Result<u64, String> {
         Some('G' | 'g') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    let value: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size (such as 256K, 1M or 2G)"))?;
+    let value: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is not a size (such as 256K, 1M or 2G)"))?;
     value.checked_mul(1 << shift).ok_or(format!("{text:?} is too large"))
 }
 

@@ -276,7 +276,9 @@ fn atomic(op: u32, raw: u32, registers: &mut Registers, port: &mut Port<'_>) -> 
                 Some((reserved, old)) if reserved == va.0 && word => {
                     port.compare_exchange::<u32>(va, old as u32, b as u32)?.is_err()
                 }
-                Some((reserved, old)) if reserved == va.0 => port.compare_exchange::<u64>(va, old, b)?.is_err(),
+                Some((reserved, old)) if reserved == va.0 => {
+                    port.compare_exchange::<u64>(va, old, b)?.is_err()
+                }
                 _ => true,
             };
             registers.reservation = None;

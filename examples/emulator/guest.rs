@@ -117,8 +117,9 @@ pub fn find(wanted: &Wanted) -> Result<Program, String> {
     let (file, expect) = match bundled {
         Some(guest) => (Cow::Borrowed(guest.elf), Some((guest.expect, guest.child))),
         None => {
-            let bytes = std::fs::read(name)
-                .map_err(|error| format!("{name}: neither a bundled guest (see --list) nor a readable file: {error}"))?;
+            let bytes = std::fs::read(name).map_err(|error| {
+                format!("{name}: neither a bundled guest (see --list) nor a readable file: {error}")
+            })?;
             (Cow::Owned(bytes), None)
         }
     };
@@ -129,7 +130,8 @@ pub fn find(wanted: &Wanted) -> Result<Program, String> {
 /// The entry and the segments of a static RISC-V executable, in the order of their addresses.
 fn read(file: &[u8]) -> Result<(u64, Vec<Segment>), String> {
     let endian = LittleEndian;
-    let header = FileHeader64::<LittleEndian>::parse(file).map_err(|error| format!("not an ELF file: {error}"))?;
+    let header =
+        FileHeader64::<LittleEndian>::parse(file).map_err(|error| format!("not an ELF file: {error}"))?;
     if !header.is_little_endian() || !header.is_class_64() || header.e_machine(endian) != EM_RISCV {
         return Err(format!("not a 64-bit RISC-V program (machine {})", header.e_machine(endian)));
     }
@@ -153,7 +155,8 @@ fn read(file: &[u8]) -> Result<(u64, Vec<Segment>), String> {
         }
     }
     let entry = header.e_entry(endian);
-    let runs = |s: &Segment| s.perms.contains(Perms::EXECUTE) && (s.start..s.start + s.bytes).contains(&entry);
+    let runs =
+        |s: &Segment| s.perms.contains(Perms::EXECUTE) && (s.start..s.start + s.bytes).contains(&entry);
     if !segments.iter().any(runs) {
         return Err(format!("the entry {entry:#x} lies in no executable segment"));
     }
@@ -168,7 +171,8 @@ fn segment<P: ProgramHeader<Endian = LittleEndian, Word = object::U64<LittleEndi
     let [va, memory, offset, stored]: [u64; 4] =
         [header.p_vaddr(endian), header.p_memsz(endian), header.p_offset(endian), header.p_filesz(endian)]
             .map(Into::into);
-    let bad = |what: &str| Err(format!("the segment at {va:#x} (offset {offset:#x}, {memory:#x} bytes) {what}"));
+    let bad =
+        |what: &str| Err(format!("the segment at {va:#x} (offset {offset:#x}, {memory:#x} bytes) {what}"));
     let end = va.checked_add(memory).filter(|&end| end <= USER_END - PAGE);
     let Some(end) = end else { return bad("does not fit in the address space") };
     if va < PAGE {
@@ -180,7 +184,7 @@ fn segment<P: ProgramHeader<Endian = LittleEndian, Word = object::U64<LittleEndi
     if offset.checked_add(stored).is_none_or(|end| end > file_bytes as u64) {
         return bad("runs past the end of the file");
     }
-    if offset % PAGE != va % PAGE {
+    if stored != 0 && offset % PAGE != va % PAGE {
         return bad("is not aligned alike in file and memory");
     }
     let flags = header.p_flags(endian);
@@ -189,6 +193,6 @@ fn segment<P: ProgramHeader<Endian = LittleEndian, Word = object::U64<LittleEndi
     perms.set(Perms::WRITE, flags & PF_W != 0);
     perms.set(Perms::EXECUTE, flags & PF_X != 0);
     let (start, lead) = (va / PAGE * PAGE, va % PAGE);
-    let content = (offset - lead) as usize..(offset + stored) as usize;
+    let content = if stored == 0 { 0..0 } else { (offset - lead) as usize..(offset + stored) as usize };
     Ok(Segment { start, bytes: end.next_multiple_of(PAGE) - start, perms, content })
 }

@@ -9,7 +9,7 @@
 //! case.rs, keys.rs   the format, strictly: an unknown key is never ignored
 //! sparse.rs, tlb.rs  the memory and the TLBs that cases run on
 //! machine.rs         what an architecture's driver has to do; riscv.rs, x86.rs, aarch64.rs do it
-//! runner.rs          runs a corpus and compares
+//! runner.rs          runs a corpus and compares; selftest.rs judges the judge
 //! ```
 
 #![expect(unreachable_pub, reason = "the modules of one test are nobody's interface")]
@@ -20,6 +20,7 @@ mod keys;
 mod machine;
 mod riscv;
 mod runner;
+mod selftest;
 mod sparse;
 mod tlb;
 mod x86;

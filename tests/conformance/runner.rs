@@ -50,7 +50,7 @@ pub fn run(path: &Path) -> Verdict {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.strip_suffix(".jsonl.gz").unwrap_or(&name).to_owned();
     match File::open(path) {
-        Ok(file) => run_lines(name, BufReader::new(flate2::read::MultiGzDecoder::new(file))),
+        Ok(file) => run_lines(name, BufReader::new(flate2::read::MultiGzDecoder::new(file)), by_arch),
         Err(error) => {
             Verdict { name, refusal: Some(Refusal::Malformed(error.to_string())), ..Verdict::default() }
         }
@@ -58,15 +58,15 @@ pub fn run(path: &Path) -> Verdict {
 }
 
 /// Runs the corpus in `lines`. What cannot be judged whole is not judged: a refusal forgets all counts.
-pub fn run_lines(name: String, lines: impl BufRead) -> Verdict {
+pub fn run_lines(name: String, lines: impl BufRead, run_case: RunCase) -> Verdict {
     let mut verdict = Verdict { name: name.clone(), ..Verdict::default() };
-    match judge(lines, &mut verdict) {
+    match judge(lines, run_case, &mut verdict) {
         Ok(()) => verdict,
         Err(refusal) => Verdict { name, refusal: Some(refusal), ..Verdict::default() },
     }
 }
 
-fn judge(lines: impl BufRead, verdict: &mut Verdict) -> Result<(), Refusal> {
+fn judge(lines: impl BufRead, run_case: RunCase, verdict: &mut Verdict) -> Result<(), Refusal> {
     let mut lines =
         lines.lines().map(|line| line.map_err(|error| Refusal::Malformed(format!("unreadable: {error}"))));
     let header = lines.next().ok_or_else(|| Refusal::Malformed("empty".into()))??;
@@ -82,16 +82,24 @@ fn judge(lines: impl BufRead, verdict: &mut Verdict) -> Result<(), Refusal> {
         }
         verdict.cases += 1;
         verdict.accesses += case.steps.iter().filter(|step| matches!(step, Step::Access(_))).count() as u64;
-        match header.arch.as_str() {
-            "riscv" => run_case::<riscv::Driver>(&header, &case, verdict)?,
-            "x86" => run_case::<x86::Driver>(&header, &case, verdict)?,
-            _ => run_case::<aarch64::Driver>(&header, &case, verdict)?,
-        }
+        run_case(&header, &case, verdict)?;
     }
     if verdict.cases != header.cases {
         return Err(Refusal::Malformed(format!("{} cases, the header says {}", verdict.cases, header.cases)));
     }
     Ok(())
+}
+
+/// Runs one case and adds what came of it.
+pub type RunCase = fn(&Header, &Case, &mut Verdict) -> Result<(), NotBuilt>;
+
+/// Hands the case to its architecture's driver.
+fn by_arch(header: &Header, case: &Case, verdict: &mut Verdict) -> Result<(), NotBuilt> {
+    match header.arch.as_str() {
+        "riscv" => run_case::<riscv::Driver>(header, case, verdict),
+        "x86" => run_case::<x86::Driver>(header, case, verdict),
+        _ => run_case::<aarch64::Driver>(header, case, verdict),
+    }
 }
 
 /// Runs one case with every TLB.

@@ -184,7 +184,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
 
     #[cold]
     #[inline(never)]
-    fn compare_exchange_slow<V: Value>(&mut self, va: VirtAddr, current: V, new: V) -> Outcome<Result<V, V>, A> {
+    fn compare_exchange_slow<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        current: V,
+        new: V,
+    ) -> Outcome<Result<V, V>, A> {
         let old = self.rmw_slow(va, &mut |old| if old == current { new } else { old })?;
         Ok(if old == current { Ok(old) } else { Err(old) })
     }

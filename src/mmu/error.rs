@@ -7,7 +7,6 @@ use crate::memory::BusError;
 /// Why an access was not made. Guest memory and registers are as before, but for what the architecture lets a
 /// faulting access change (accessed bits).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum AccessError<F: GuestFault> {
     /// The guest's fault, to be raised in the guest or resolved by its kernel.
     #[error("{0}")]

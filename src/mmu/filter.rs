@@ -39,12 +39,7 @@ pub(super) struct Filter<C> {
 
 impl<C: Copy + Eq> Filter<C> {
     pub(super) fn new() -> Self {
-        Self {
-            windows: Windows::new(),
-            heads: Box::new([NONE; HEADS]),
-            known: Vec::new(),
-            next_number: 1,
-        }
+        Self { windows: Windows::new(), heads: Box::new([NONE; HEADS]), known: Vec::new(), next_number: 1 }
     }
 
     /// Makes `data` and `fetch` the contexts of all further accesses.
@@ -119,10 +114,6 @@ impl<C: Copy + Eq> Filter<C> {
             let next = core::mem::replace(&mut self.heads[head as usize], slot as u32);
             self.windows.set_note(slot, head, next);
         }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        self.windows.counts()
     }
 
     pub(super) fn take_counts(&mut self) -> Counts {

@@ -42,7 +42,7 @@ pub use translate::Translation;
 use crate::access::AccessKind;
 use crate::arch::Arch;
 use crate::memory::PhysMemory;
-use crate::tlb::{Scope, SetAssociative, Side, Space, Tlb};
+use crate::tlb::{Scope, Side, Space, Tlb};
 use filter::Filter;
 
 /// How often a walk or an atomic that lost a race is begun again before the access is given up.
@@ -51,7 +51,7 @@ const MAX_RACES: u32 = 1 << 16;
 /// One hart's MMU: an architecture's control state, a TLB and a memory.
 ///
 /// `M` is usually a shared handle (`&Bus`, `Arc<Bus>`): one memory serves any number of harts.
-pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = SetAssociative> {
+pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
     filter: Filter<A::Context>,
     arch: A,
     tlb: T,
@@ -145,7 +145,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     pub fn control(&mut self, change: A::Control) -> Result<(), AccessError<A::Fault>> {
         let mut dropped = 0;
         let tlb = &mut self.tlb;
-        let mut port = port::Committing { memory: &self.memory, tlb: &mut (), space: Space::default(), reads: 0 };
+        let mut port =
+            port::Committing { memory: &self.memory, tlb: &mut (), space: Space::default(), reads: 0 };
         let done = self.arch.control(change, &mut port, &mut |scope| dropped += tlb.invalidate(&scope));
         done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
         if dropped > 0 {

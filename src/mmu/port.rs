@@ -47,7 +47,7 @@ impl<M: PhysMemory, T: Tlb> PteMemory for Committing<'_, M, T> {
 /// Memory as `probe` and `explain` use it: an update succeeds and stores nothing; every read can be kept.
 pub(super) struct Looking<'a, M, S> {
     pub(super) memory: &'a M,
-    pub(super) steps: S,
+    pub(super) steps: &'a mut S,
 }
 
 /// One step of a walk, as [`Mmu::explain`](super::Mmu::explain) tells it.

@@ -54,10 +54,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ///
     /// # Errors
     /// As for the access itself.
-    pub fn translate(
-        &mut self,
-        access: &Access<A::Flavor>,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+    pub fn translate(&mut self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
         let context = self.arch.context(access.kind, access.flavor);
         self.part(&context, access)
     }

@@ -185,7 +185,7 @@ const fn index(va: u64) -> usize {
 /// The address part of the key that an access of `V` at `va` presents.
 #[inline(always)]
 fn address_key<V: Value>(va: u64) -> u64 {
-    va & (!OFFSET_MASK | (V::WIDTH.bytes() - 1))
+    va & HitLayout::address_mask(V::WIDTH.bytes())
 }
 
 impl Windows {
@@ -209,7 +209,8 @@ impl Windows {
     #[inline(always)]
     pub(crate) fn load<V: Value>(&mut self, va: u64) -> Option<V> {
         let slot = index(va);
-        let host = self.host(slot, self.table.windows[slot].read, address_key::<V>(va) | self.table.data, va)?;
+        let host =
+            self.host(slot, self.table.windows[slot].read, address_key::<V>(va) | self.table.data, va)?;
         self.table.counts.reads = self.table.counts.reads.wrapping_add(1);
         // SAFETY: `open` stores a live key only beside the addend of a pinned host page, for the very window of
         // virtual addresses whose number the key holds. The keys being equal, `va` lies in that window and is
@@ -221,7 +222,8 @@ impl Windows {
     #[inline(always)]
     pub(crate) fn store<V: Value>(&mut self, va: u64, value: V) -> bool {
         let slot = index(va);
-        let Some(host) = self.host(slot, self.table.windows[slot].write, address_key::<V>(va) | self.table.data, va)
+        let Some(host) =
+            self.host(slot, self.table.windows[slot].write, address_key::<V>(va) | self.table.data, va)
         else {
             return false;
         };
@@ -278,7 +280,8 @@ impl Windows {
     #[inline(always)]
     pub(crate) fn fetch<V: Value>(&mut self, va: u64) -> Option<V> {
         let slot = WINDOWS + index(va);
-        let host = self.host(slot, self.table.windows[slot].read, address_key::<V>(va) | self.table.fetch, va)?;
+        let host =
+            self.host(slot, self.table.windows[slot].read, address_key::<V>(va) | self.table.fetch, va)?;
         self.table.counts.fetches = self.table.counts.fetches.wrapping_add(1);
         // SAFETY: as in `load`; instruction windows are opened by the same `open`.
         Some(unsafe { V::load(host) })
@@ -341,11 +344,6 @@ impl Windows {
     #[inline]
     pub(crate) fn take_counts(&mut self) -> Counts {
         core::mem::take(&mut self.table.counts)
-    }
-
-    /// The counts since they were last taken.
-    pub(crate) fn counts(&self) -> Counts {
-        self.table.counts
     }
 
     /// The two words that the owner keeps with a window.

@@ -1,6 +1,0 @@
-//! What the benches share.
-#![allow(dead_code, reason = "each bench uses its part")]
-
-pub mod kernels;
-pub mod machine;
-pub mod reference;

@@ -5,7 +5,7 @@ use super::{AccessError, MAX_RACES, Mmu, Value};
 use crate::access::{Access, AccessKind};
 use crate::addr::VirtAddr;
 use crate::arch::Arch;
-use crate::memory::{BusError, PhysMemory};
+use crate::memory::{BusError, HostAccess, PhysMemory};
 use crate::tlb::Tlb;
 
 type Outcome<V, A> = Result<V, AccessError<<A as Arch>::Fault>>;
@@ -208,15 +208,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn write_across(&self, placed: &Placed, bytes: &[u8; 8]) -> Result<(), BusError> {
         let Some(second) = &placed.second else { return Ok(()) };
         let (head, tail) = bytes.split_at(placed.first.len as usize & 7);
-        let mut before = [0; 8];
-        let before = &mut before[..head.len()];
-        self.memory.read_bytes(placed.first.pa, before)?;
+        self.memory.check_bytes(second.pa, second.len, HostAccess::Write)?;
         self.memory.write_bytes(placed.first.pa, head)?;
-        let tail = self.memory.write_bytes(second.pa, &tail[..second.len as usize & 7]);
-        if tail.is_err() {
-            self.memory.write_bytes(placed.first.pa, before)?;
-        }
-        tail
+        self.memory.write_bytes(second.pa, &tail[..second.len as usize & 7])
     }
 }
 

@@ -15,11 +15,12 @@
 //!
 //! The layout is `repr(C)`: generated code may make the same compare (see [`HitLayout`]).
 
-use super::{HostPage, Mapping};
+use super::{HostPage, Mapping, cells};
+use crate::access::Width;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 /// log2 of the bytes that a window spans.
 pub(crate) const WINDOW_BITS: u32 = 12;
@@ -99,41 +100,20 @@ mod sealed {
 /// An integer that one access moves: `u8`, `u16`, `u32` or `u64`. Sealed.
 pub trait Value: Copy + Eq + core::fmt::Debug + sealed::Sealed {
     /// Its width.
-    const WIDTH: crate::access::Width;
+    const WIDTH: Width;
 
     /// Widens to 64 bits with zeros.
     fn to_u64(self) -> u64;
 
     /// Keeps the low bits.
     fn from_u64(raw: u64) -> Self;
-
-    #[doc(hidden)]
-    /// Loads from host memory.
-    ///
-    /// # Safety
-    /// `host` is aligned and points at as many live bytes that are only accessed atomically.
-    unsafe fn load(host: *const u8) -> Self;
-
-    #[doc(hidden)]
-    /// Stores to host memory.
-    ///
-    /// # Safety
-    /// As for `load`.
-    unsafe fn store(host: *mut u8, value: Self);
-
-    #[doc(hidden)]
-    /// Compares and exchanges in host memory.
-    ///
-    /// # Safety
-    /// As for `load`.
-    unsafe fn compare_exchange(host: *mut u8, current: Self, new: Self) -> Result<Self, Self>;
 }
 
 macro_rules! value {
-    ($int:ty, $atomic:ty, $width:ident) => {
+    ($int:ty, $width:ident) => {
         impl sealed::Sealed for $int {}
         impl Value for $int {
-            const WIDTH: crate::access::Width = crate::access::Width::$width;
+            const WIDTH: Width = Width::$width;
 
             #[inline(always)]
             fn to_u64(self) -> u64 {
@@ -144,37 +124,14 @@ macro_rules! value {
             fn from_u64(raw: u64) -> Self {
                 raw as $int
             }
-
-            #[inline(always)]
-            unsafe fn load(host: *const u8) -> Self {
-                // SAFETY: the caller vouches for alignment, liveness and atomic use.
-                let cell = unsafe { <$atomic>::from_ptr(host.cast_mut().cast()) };
-                <$int>::from_le(cell.load(Ordering::Relaxed))
-            }
-
-            #[inline(always)]
-            unsafe fn store(host: *mut u8, value: Self) {
-                // SAFETY: as in `load`.
-                let cell = unsafe { <$atomic>::from_ptr(host.cast()) };
-                cell.store(value.to_le(), Ordering::Relaxed);
-            }
-
-            #[inline(always)]
-            unsafe fn compare_exchange(host: *mut u8, current: Self, new: Self) -> Result<Self, Self> {
-                // SAFETY: as in `load`.
-                let cell = unsafe { <$atomic>::from_ptr(host.cast()) };
-                cell.compare_exchange(current.to_le(), new.to_le(), Ordering::SeqCst, Ordering::SeqCst)
-                    .map(<$int>::from_le)
-                    .map_err(<$int>::from_le)
-            }
         }
     };
 }
 
-value!(u8, AtomicU8, W1);
-value!(u16, AtomicU16, W2);
-value!(u32, AtomicU32, W4);
-value!(u64, AtomicU64, W8);
+value!(u8, W1);
+value!(u16, W2);
+value!(u32, W4);
+value!(u64, W8);
 
 /// Which window `va` would be answered by.
 #[inline(always)]
@@ -215,7 +172,7 @@ impl Windows {
         // SAFETY: `open` stores a live key only beside the addend of a pinned host page, for the very window of
         // virtual addresses whose number the key holds. The keys being equal, `va` lies in that window and is
         // aligned to `V`, so the sum lies in the page with room for `V`, aligned. RAM is only accessed atomically.
-        Some(unsafe { V::load(host) })
+        Some(V::from_u64(unsafe { cells::load(host, V::WIDTH, Ordering::Relaxed) }))
     }
 
     /// Stores through the data window of `va`, if it is open for stores in the present context.
@@ -229,7 +186,7 @@ impl Windows {
         };
         self.table.counts.writes = self.table.counts.writes.wrapping_add(1);
         // SAFETY: as in `load`; host pages are writable bytes, whatever the guest may do with them.
-        unsafe { V::store(host, value) };
+        unsafe { cells::store(host, V::WIDTH, value.to_u64()) };
         true
     }
 
@@ -240,7 +197,8 @@ impl Windows {
         let host = self.atomic::<V>(va)?;
         self.table.counts.writes = self.table.counts.writes.wrapping_add(1);
         // SAFETY: as in `store`.
-        Some(unsafe { V::compare_exchange(host, current, new) })
+        let done = unsafe { cells::compare_exchange(host, V::WIDTH, current.to_u64(), new.to_u64()) };
+        Some(done.map(|()| current).map_err(V::from_u64))
     }
 
     /// Replaces the value at `va` by what `change` makes of it, atomically, and returns what stood there; under the
@@ -255,11 +213,12 @@ impl Windows {
         let host = self.atomic::<V>(va)?;
         self.table.counts.writes = self.table.counts.writes.wrapping_add(1);
         // SAFETY: as in `load`.
-        let mut old = unsafe { V::load(host) };
+        let mut old = unsafe { cells::load(host, V::WIDTH, Ordering::Relaxed) };
         for _ in 0..tries {
+            let new = change(V::from_u64(old)).to_u64();
             // SAFETY: as in `store`.
-            match unsafe { V::compare_exchange(host, old, change(old)) } {
-                Ok(old) => return Some(Some(old)),
+            match unsafe { cells::compare_exchange(host, V::WIDTH, old, new) } {
+                Ok(()) => return Some(Some(V::from_u64(old))),
                 Err(found) => old = found,
             }
         }
@@ -284,7 +243,7 @@ impl Windows {
             self.host(slot, self.table.windows[slot].read, address_key::<V>(va) | self.table.fetch, va)?;
         self.table.counts.fetches = self.table.counts.fetches.wrapping_add(1);
         // SAFETY: as in `load`; instruction windows are opened by the same `open`.
-        Some(unsafe { V::load(host) })
+        Some(V::from_u64(unsafe { cells::load(host, V::WIDTH, Ordering::Relaxed) }))
     }
 
     /// Which window an access to `va` uses.

@@ -9,8 +9,9 @@
 //! | [`addr`], [`access`] | the words that everyone speaks: addresses, identities, accesses |
 //! | [`memory`] | guest-physical memory: RAM, ROM, devices, holes |
 //! | [`frame`] | who owns which physical frame |
-//! | [`radix`] | the one radix engine: formats, the pure walk, table editing |
+//! | [`radix`] | the one radix engine: formats and the pure walk |
 //! | [`tlb`] | cached translations |
+//! | [`table`] | page tables that can be edited: radix tables of every format, hashed tables |
 //! | [`arch`] | what each architecture says: control state, rights, faults |
 //! | [`mmu`] | one hart's port into memory |
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -27,4 +28,5 @@ pub mod frame;
 pub mod memory;
 pub mod mmu;
 pub mod radix;
+pub mod table;
 pub mod tlb;

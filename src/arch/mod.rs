@@ -4,6 +4,9 @@
 //! An [`Arch`] is a small `Copy` value holding the control registers that matter to translation. It owns no memory
 //! and no TLB; the [`Mmu`](crate::mmu::Mmu) asks it and acts.
 
+pub mod custom;
+pub mod software;
+
 use crate::access::{Access, AccessKind};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::memory::BusError;

@@ -118,6 +118,19 @@ pub trait Encode: Format {
     /// Whether the mode can translate `va` at all (canonical, in range).
     fn translates(&self, va: u64) -> bool;
 
+    /// The entry that maps nothing: what a fresh table of `level` is filled with, and what unmapping leaves behind.
+    #[inline]
+    fn absent(&self, level: u32) -> u64 {
+        let _ = level;
+        0
+    }
+
+    /// Which of [`ACCESSED`](Perms::ACCESSED) and [`DIRTY`](Perms::DIRTY) a leaf can hold.
+    #[inline]
+    fn marks(&self) -> Perms {
+        Perms::ACCESSED | Perms::DIRTY
+    }
+
     /// The entry that points at the table at `base` from a table of `level`, restricting nothing below it.
     ///
     /// # Errors

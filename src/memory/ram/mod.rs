@@ -8,7 +8,6 @@
 
 mod cells;
 mod host_page;
-mod windows;
 
 #[cfg(not(all(feature = "std", unix, not(miri))))]
 mod chunked;
@@ -24,8 +23,6 @@ use chunked::Mapping;
 use reserved::Mapping;
 
 pub use host_page::HostPage;
-pub(crate) use windows::{Counts, MAX_CONTEXT, Through, Windows};
-pub use windows::{HitLayout, Value};
 
 use super::{BusError, HostAccess, PhysMemory, PhysRange, unique};
 use crate::access::Width;

@@ -1,0 +1,214 @@
+//! The radix table: edits every format that can encode its entries.
+//!
+//! Single pages (`single`) go down the table once. What is new is built aside and linked by one compare-and-swap;
+//! what is unmapped is unlinked at the highest table that it leaves empty. Everything below speaks of *tables* by
+//! their physical address and *entries* by [`PteRef`]; how an entry is cut into bits is the format's business alone.
+
+mod raw;
+mod single;
+
+use super::{EditError, Flush, Mapping, PageTable, Quarantine, Walker};
+use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
+use crate::frame::FrameAllocator;
+use crate::memory::PhysMemory;
+use crate::radix::{Encode, EncodeError, Leaf, Perms, PteRef, PteSource, Stage, Stop, walk};
+use raw::Fresh;
+
+/// No format has more levels than an address has bits.
+const MAX_LEVELS: usize = 64;
+
+/// A radix page table of format `F`, with its root in guest-physical memory.
+///
+/// ```
+/// # use softmmu::arch::custom::Config;
+/// # use softmmu::memory::PhysMemory;
+/// # use softmmu::frame::FrameAllocator;
+/// use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
+/// use softmmu::radix::Perms;
+/// use softmmu::table::{EditError, PageTable, RadixTable};
+///
+/// # fn demo(memory: &impl PhysMemory, frames: &mut impl FrameAllocator) -> Result<(), EditError> {
+/// let format = Config::two_level_32().build().expect("a preset");
+/// let mut table = RadixTable::new(format, memory, frames)?;
+/// let (va, pa) = (VirtAddr(0x40_0000), PhysAddr(0x8000));
+/// let rights = Perms::READ | Perms::WRITE | Perms::USER;
+///
+/// // Mapping what was absent leaves nothing stale in any TLB.
+/// assert!(table.map(memory, frames, va, pa, PageSize::SIZE_4K, rights)?.is_nothing());
+/// let page = table.translate(memory, VirtAddr(0x40_0123))?.expect("just mapped");
+/// assert_eq!(page.address(VirtAddr(0x40_0123)), PhysAddr(0x8123));
+///
+/// let (page, flush) = table.unmap(memory, va)?;
+/// assert_eq!((page.pa, flush.frames()), (pa, 1)); // the leaf table went with its only page
+/// flush.apply(Default::default(), frames, |scope| { /* every hart's TLB drops `scope` */ })?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct RadixTable<F> {
+    format: F,
+    root: PhysAddr,
+    /// Bit `n`: the format has leaves at level `n`.
+    leaf_levels: u64,
+    /// The size of the frames that its tables are made of.
+    frame_size: PageSize,
+    quarantine: Quarantine,
+}
+
+/// The walking half of a [`RadixTable`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RadixWalker<F> {
+    /// The format of the entries.
+    pub format: F,
+    /// The root table's first byte.
+    pub root: PhysAddr,
+}
+
+impl<F: Encode> RadixTable<F> {
+    /// An empty table: takes a frame for the root and fills it.
+    ///
+    /// # Errors
+    /// [`EditError::Frames`] without a frame, [`EditError::Table`] when the frame is not writable memory.
+    pub fn new<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        format: F,
+        memory: &M,
+        frames: &mut A,
+    ) -> Result<Self, EditError> {
+        let frame_size = frames.frame_size();
+        let mut fresh = Fresh::new(frames);
+        let root = fresh.table(memory, &format, format.top_level())?;
+        fresh.keep();
+        Ok(Self::adopt(format, root, frame_size))
+    }
+
+    /// The table whose root stands at `root` already, built by a guest or restored. Tables below it are taken to be
+    /// its own, made of frames of `frame_size`: unmapping frees those that become empty.
+    #[must_use]
+    pub fn adopt(format: F, root: PhysAddr, frame_size: PageSize) -> Self {
+        let all = Perms::READ | Perms::WRITE | Perms::EXECUTE | Perms::ACCESSED | Perms::DIRTY;
+        let has_leaves = |level: &u32| {
+            !matches!(format.encode_leaf(PhysAddr(0), *level, all), Err(EncodeError::Level { .. }))
+        };
+        let leaf_levels = (0..=format.top_level()).filter(has_leaves).fold(0, |set, level| set | 1 << level);
+        Self { format, root, leaf_levels, frame_size, quarantine: Quarantine::new() }
+    }
+
+    /// The root table's first byte: what goes into the machine's root register.
+    #[must_use]
+    pub const fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// The format.
+    #[must_use]
+    pub const fn format(&self) -> &F {
+        &self.format
+    }
+
+    fn walker_now(&self) -> RadixWalker<F> {
+        RadixWalker { format: self.format, root: self.root }
+    }
+
+    /// The level whose leaves have `size`.
+    fn level_of(&self, size: PageSize) -> Result<u32, EditError> {
+        (0..=self.format.top_level())
+            .find(|&level| self.leaf_levels >> level & 1 != 0 && self.format.shift(level) == size.bits())
+            .ok_or(EditError::Size { size })
+    }
+
+    /// Refuses a page that the mode cannot translate or that is misaligned.
+    fn check_page(&self, va: VirtAddr, size: PageSize) -> Result<(), EditError> {
+        if !va.is_aligned(size.bits()) {
+            return Err(EditError::MisalignedVirtual { va, size });
+        }
+        let last = va.0 | low_mask(size.bits());
+        if !self.format.translates(va.0) || !self.format.translates(last) {
+            return Err(EditError::Untranslatable { va });
+        }
+        Ok(())
+    }
+
+    /// The entry for `va` in the `table` of `level`.
+    fn entry(&self, table: u64, level: u32, va: u64) -> PteRef {
+        let index = va >> self.format.shift(level) & low_mask(self.format.index_bits(level));
+        self.entry_at(table, level, index)
+    }
+
+    fn entry_at(&self, table: u64, level: u32, index: u64) -> PteRef {
+        let bytes = self.format.pte_bytes();
+        let addr = table.wrapping_add(index.wrapping_mul(u64::from(bytes)));
+        PteRef { addr, bytes, level, stage: Stage::First }
+    }
+}
+
+impl<F: Encode> PageTable for RadixTable<F> {
+    type Walker = RadixWalker<F>;
+
+    fn walker(&self) -> RadixWalker<F> {
+        self.walker_now()
+    }
+
+    fn page_sizes(&self) -> impl Iterator<Item = PageSize> {
+        let levels = (0..=self.format.top_level()).filter(|level| self.leaf_levels >> level & 1 != 0);
+        levels.filter_map(|level| PageSize::from_bits(self.format.shift(level)))
+    }
+
+    fn map<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        pa: PhysAddr,
+        size: PageSize,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        self.map_page(memory, frames, va, pa, size, perms)
+    }
+
+    fn unmap<M: PhysMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        va: VirtAddr,
+    ) -> Result<(Mapping, Flush), EditError> {
+        self.unmap_page(memory, va)
+    }
+
+    fn update<M: PhysMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        va: VirtAddr,
+        change: impl FnMut(Perms) -> Perms,
+    ) -> Result<(Mapping, Flush), EditError> {
+        self.update_page(memory, va, change)
+    }
+
+    fn flush_all(&mut self) -> Flush {
+        self.quarantine.flush_all()
+    }
+}
+
+impl<F: Encode> Walker for RadixWalker<F> {
+    #[inline]
+    fn find<S: PteSource>(&self, va: VirtAddr, source: &mut S) -> Result<Leaf, Stop<S::Error>> {
+        walk(&self.format, Stage::First, self.root.0, va.0, source)
+    }
+
+    #[inline]
+    fn translates(&self, va: VirtAddr) -> bool {
+        self.format.translates(va.0)
+    }
+
+    #[inline]
+    fn perms(&self, leaf: &Leaf) -> Perms {
+        self.format.perms(leaf.raw, leaf.at.level)
+    }
+
+    #[inline]
+    fn with_perms(&self, leaf: &Leaf, perms: Perms) -> Result<u64, EncodeError> {
+        self.format.with_perms(leaf.raw, leaf.at.level, perms)
+    }
+
+    #[inline]
+    fn marks(&self) -> Perms {
+        self.format.marks()
+    }
+}

@@ -15,7 +15,8 @@ mod range;
 
 pub use bus::{Bus, Holes, MapError, Region, Reserved, Target};
 pub use device::{Device, DeviceError};
-pub use ram::{HOST_PAGE, HostPage, Ram, RamError};
+pub(crate) use ram::{Counts, MAX_CONTEXT, Through, Windows};
+pub use ram::{HOST_PAGE, HitLayout, HostPage, Ram, RamError, Value};
 pub use range::PhysRange;
 
 use crate::access::Width;

@@ -1,55 +1,99 @@
 //! One hart's port into memory.
+//!
+//! An [`Mmu`] joins an architecture's control state ([`Arch`]), a [`Tlb`] and a [`PhysMemory`]. An access flows
+//! through it in one direction:
+//!
+//! ```text
+//!   load/store/fetch --> filter --hit--> RAM
+//!                          | miss
+//!                          v
+//!                      model TLB --hit, rights suffice--> open the filter --> bus
+//!                          | miss, or rights do not suffice
+//!                          v
+//!                        walk --> accessed/dirty bits --> TLB fill --> open the filter --> bus
+//!                          |
+//!                          v
+//!                        fault
+//! ```
+//!
+//! The filter is invisible but for its speed: counters, evictions and faults are the model's, bit for bit (see the
+//! source of `filter` for why). Faults come from the walk alone: a cached translation whose rights do not suffice is
+//! walked again and the walk decides, so a hit and a miss cannot disagree about the fault or its priority.
+//!
+//! Files: `translate` (the middle of the picture), `access` (typed accesses), `bytes` (runs of bytes), `look` (the
+//! side-effect-free twins), `filter` and `port` (both ends), `stats`.
 
-use crate::access::Width;
-use crate::access::{Access, AccessKind};
-use crate::addr::PhysAddr;
-use crate::arch::{Arch, GuestFault, Lookup, PteMemory, WalkError};
-use crate::memory::{BusError, PhysMemory};
-use crate::radix::{PteRef, PteSource};
-use crate::tlb::{Side, Tlb, TlbEntry};
+mod access;
+mod bytes;
+mod error;
+mod filter;
+mod look;
+mod port;
+mod stats;
+mod translate;
 
-/// Why an access was not made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum AccessError<F: GuestFault> {
-    /// The guest's fault, to be raised in the guest or resolved by its kernel.
-    #[error("{0}")]
-    Fault(F),
-    /// The bus refused, and the architecture has no fault for that.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// Other harts kept changing the page tables under this walk, more often than any real guest does.
-    #[error("page tables at {va:#x} changed under every one of {tries} walks")]
-    Contended {
-        /// The address.
-        va: crate::addr::VirtAddr,
-        /// How often it was tried.
-        tries: u32,
-    },
-}
+pub use crate::memory::Value;
+pub use error::AccessError;
+pub use look::Explanation;
+pub use port::Step;
+pub use stats::MmuStats;
+pub use translate::Translation;
 
-/// A translated access.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Translation {
-    /// Where the first byte lies.
-    pub pa: PhysAddr,
-    /// The translation that was used.
-    pub entry: TlbEntry,
-}
+use crate::access::AccessKind;
+use crate::arch::Arch;
+use crate::memory::PhysMemory;
+use crate::tlb::{Scope, Side, Space, Tlb};
+use filter::Filter;
 
-/// One hart's MMU: an architecture's control state, a TLB and a memory.
-pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
-    arch: A,
-    memory: M,
-    tlb: T,
-}
-
-/// How often a walk that lost a race is begun again.
+/// How often a walk or an atomic that lost a race is begun again before the access is given up.
 const MAX_RACES: u32 = 1 << 16;
 
+/// One hart's MMU: an architecture's control state, a TLB and a memory.
+///
+/// `M` is usually a shared handle (`&Bus`, `Arc<Bus>`): one memory serves any number of harts.
+pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
+    filter: Filter<A::Context>,
+    arch: A,
+    tlb: T,
+    memory: M,
+    /// The contexts of ordinary data accesses and fetches under the present control state.
+    data: A::Context,
+    fetch: A::Context,
+    /// Whether accesses in those contexts bypass the TLB.
+    data_bare: bool,
+    fetch_bare: bool,
+    /// Whether windows are opened at all.
+    filtering: bool,
+    generation: u64,
+    stats: MmuStats,
+}
+
 impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
-    /// A hart's MMU over `memory`.
+    /// A hart's MMU over `memory`, with an empty `tlb`.
     pub fn new(arch: A, memory: M, tlb: T) -> Self {
-        Self { arch, memory, tlb }
+        let (data, fetch) = contexts(&arch);
+        let mut mmu = Self {
+            filter: Filter::new(),
+            generation: memory.generation(),
+            data_bare: translate::is_bare(&arch, &data, AccessKind::Read),
+            fetch_bare: translate::is_bare(&arch, &fetch, AccessKind::Execute),
+            data,
+            fetch,
+            arch,
+            tlb,
+            memory,
+            filtering: true,
+            stats: MmuStats::default(),
+        };
+        mmu.filter.enter(&data, &fetch);
+        mmu
+    }
+
+    /// Turns the filter off, or on again. What a guest sees and what is counted is the same either way.
+    pub fn set_filter(&mut self, on: bool) {
+        self.filtering = on;
+        self.settle();
+        self.filter.forget(&self.data, &self.fetch);
     }
 
     /// The control state.
@@ -62,95 +106,111 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         &self.memory
     }
 
-    /// Changes a control register; drops what the architecture drops with it.
+    /// The memory, to be changed. Every shortcut into it is given up first.
+    pub fn memory_mut(&mut self) -> &mut M {
+        self.settle();
+        self.filter.forget(&self.data, &self.fetch);
+        &mut self.memory
+    }
+
+    /// The TLB, its counters up to date.
+    pub fn tlb(&mut self) -> &T {
+        self.settle();
+        &self.tlb
+    }
+
+    /// The TLB, to be changed by hand (a software-managed one by its guest's instructions).
+    pub fn tlb_mut(&mut self) -> &mut T {
+        self.settle();
+        self.filter.empty(&self.data, &self.fetch);
+        &mut self.tlb
+    }
+
+    /// Where generated code finds what [`HitLayout`](crate::memory::HitLayout) describes. The address is good as long
+    /// as this `Mmu` lives, also when it moves.
+    pub fn hit_table(&mut self) -> *mut u8 {
+        self.filter.windows.table()
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&mut self) -> MmuStats {
+        self.settle();
+        self.stats
+    }
+
+    /// Changes a control register or the privilege, and drops exactly what the architecture drops with it.
     ///
     /// # Errors
     /// The fault that the write raises; then nothing has changed.
     pub fn control(&mut self, change: A::Control) -> Result<(), AccessError<A::Fault>> {
+        let mut dropped = 0;
         let tlb = &mut self.tlb;
-        self.arch
-            .control(change, &mut Committing(&self.memory), &mut |scope| {
-                tlb.invalidate(&scope);
-            })
-            .map_err(|error| match error {
-                WalkError::Fault(fault) => AccessError::Fault(fault),
-                WalkError::Bus(error) => AccessError::Bus(error),
-                WalkError::Raced => unreachable!("control changes update no entry"),
-            })
-    }
-
-    /// Executes a fence.
-    pub fn fence(&mut self, fence: A::Fence) {
-        let tlb = &mut self.tlb;
-        self.arch.fence(fence, &mut |scope| {
-            tlb.invalidate(&scope);
-        });
-    }
-
-    /// Translates one access that lies within one page, with all its side effects on TLB and tables.
-    ///
-    /// # Errors
-    /// As for the access itself.
-    pub fn translate(&mut self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
-        let context = self.arch.context(access.kind, access.flavor);
-        let side = if access.kind == AccessKind::Execute { Side::Instruction } else { Side::Data };
-        let lookup = self.arch.lookup(&context, access).map_err(AccessError::Fault)?;
-        let (va, entry) = match lookup {
-            Lookup::Cached(key) => {
-                let entry = match self.tlb.lookup(&key, side) {
-                    Some(hit) if self.arch.permits(&context, access, &hit.entry) => hit.entry,
-                    _ => {
-                        let entry = self.walk(&context, access)?;
-                        self.tlb.insert(entry, side);
-                        entry
-                    }
-                };
-                (key.va, entry)
-            }
-            Lookup::Bare => (access.va.0, self.walk(&context, access)?),
-        };
-        let pa = PhysAddr(entry.address(va));
-        self.arch.check_physical(&context, access, pa, u64::from(access.len)).map_err(AccessError::Fault)?;
-        Ok(Translation { pa, entry })
-    }
-
-    fn walk(
-        &mut self,
-        context: &A::Context,
-        access: &Access<A::Flavor>,
-    ) -> Result<TlbEntry, AccessError<A::Fault>> {
-        for _ in 0..MAX_RACES {
-            match self.arch.walk(context, access, &mut Committing(&self.memory)) {
-                Ok(entry) => return Ok(entry),
-                Err(WalkError::Fault(fault)) => return Err(AccessError::Fault(fault)),
-                Err(WalkError::Bus(error)) => return Err(AccessError::Bus(error)),
-                Err(WalkError::Raced) => {}
-            }
+        let mut port =
+            port::Committing { memory: &self.memory, tlb: &mut (), space: Space::default(), reads: 0 };
+        let done = self.arch.control(change, &mut port, &mut |scope| dropped += tlb.invalidate(&scope));
+        done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
+        if dropped > 0 {
+            self.settle();
+            self.filter.empty(&self.data, &self.fetch);
         }
-        Err(AccessError::Contended { va: access.va, tries: MAX_RACES })
+        self.enter();
+        Ok(())
+    }
+
+    /// Executes a fence instruction.
+    pub fn fence(&mut self, fence: A::Fence) {
+        let mut dropped = 0;
+        let tlb = &mut self.tlb;
+        self.arch.fence(fence, &mut |scope| dropped += tlb.invalidate(&scope));
+        self.dropped(dropped);
+    }
+
+    /// Drops what `scope` covers: for whoever edits tables from outside the guest.
+    pub fn invalidate(&mut self, scope: &Scope) {
+        let dropped = self.tlb.invalidate(scope);
+        self.dropped(dropped);
+    }
+
+    fn dropped(&mut self, entries: u64) {
+        if entries > 0 {
+            self.settle();
+            self.filter.empty(&self.data, &self.fetch);
+        }
+    }
+
+    /// Takes up the contexts that the control state gives now.
+    fn enter(&mut self) {
+        let (data, fetch) = contexts(&self.arch);
+        if data == self.data && fetch == self.fetch {
+            return;
+        }
+        self.settle();
+        self.data_bare = translate::is_bare(&self.arch, &data, AccessKind::Read);
+        self.fetch_bare = translate::is_bare(&self.arch, &fetch, AccessKind::Execute);
+        (self.data, self.fetch) = (data, fetch);
+        self.filter.enter(&data, &fetch);
+    }
+
+    /// Hands the filter's counts on to whom they belong.
+    fn settle(&mut self) {
+        let counts = self.filter.take_counts();
+        self.stats.filter_hits += counts.reads + counts.writes + counts.fetches;
+        let data = counts.reads + counts.writes;
+        if self.data_bare {
+            self.stats.bare += data;
+        } else {
+            self.tlb.repeats(Side::Data, data);
+        }
+        if self.fetch_bare {
+            self.stats.bare += counts.fetches;
+        } else {
+            self.tlb.repeats(Side::Instruction, counts.fetches);
+        }
     }
 }
 
-/// Memory as an access's own walk uses it: accessed and dirty bits are stored.
-struct Committing<'a, M>(&'a M);
-
-impl<M: PhysMemory> PteSource for Committing<'_, M> {
-    type Error = BusError;
-
-    #[inline]
-    fn read(&mut self, at: PteRef) -> Result<u64, BusError> {
-        self.0.read_pte(PhysAddr(at.addr), pte_width(at))
-    }
-}
-
-impl<M: PhysMemory> PteMemory for Committing<'_, M> {
-    #[inline]
-    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, BusError> {
-        Ok(self.0.compare_exchange(PhysAddr(at.addr), pte_width(at), old, new)?.is_ok())
-    }
-}
-
-#[inline]
-fn pte_width(at: PteRef) -> Width {
-    Width::from_bytes(at.bytes).unwrap_or(Width::W8)
+/// The contexts of ordinary data accesses and fetches. A context depends on the kind only in so far as it is a fetch.
+fn contexts<A: Arch>(arch: &A) -> (A::Context, A::Context) {
+    let flavor = A::Flavor::default();
+    (arch.context(AccessKind::Read, flavor), arch.context(AccessKind::Execute, flavor))
 }

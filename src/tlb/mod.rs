@@ -213,17 +213,26 @@ pub struct Hit {
     /// may then answer further accesses to the page by itself, counting them, until the line is touched elsewhere.
     /// `None` (always correct) when the policy counts every touch.
     pub line: Option<Line>,
-    /// Whether this lookup already changed nothing: the entry was the last one touched on its line.
+    /// Whether this lookup already changed nothing: the entry was the last one touched on its line, or the policy
+    /// takes no notice of hits.
     pub repeat: bool,
+    /// Whether lines other than `line` changed as well, or answer differently now: nothing that was remembered about
+    /// any line holds.
+    pub ripple: bool,
 }
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug)]
 pub struct Inserted {
-    /// As [`Hit::line`], for the entry put in. The line has changed.
+    /// As [`Hit::line`], for the entry put in.
     pub line: Option<Line>,
+    /// The line that has changed, whether or not the entry may be remembered on it.
+    pub touched: Option<Line>,
     /// The entry that left the TLB for it.
     pub evicted: Option<TlbEntry>,
+    /// As [`Hit::ripple`]: for one, the entry lies inside a larger page cached on another line and now answers for
+    /// a part of it.
+    pub ripple: bool,
 }
 
 /// A translation cache.
@@ -276,7 +285,7 @@ impl Tlb for () {
     }
     #[inline]
     fn insert(&mut self, _entry: TlbEntry, _side: Side) -> Inserted {
-        Inserted { line: None, evicted: None }
+        Inserted { line: None, touched: None, evicted: None, ripple: false }
     }
     #[inline]
     fn invalidate(&mut self, _scope: &Scope) -> u64 {

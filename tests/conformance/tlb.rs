@@ -24,7 +24,7 @@ impl Tlb for TestTlb {
     fn lookup(&mut self, key: &Key, _side: Side) -> Option<Hit> {
         let found = self.find(key)?;
         self.entries[..=found].rotate_right(1);
-        Some(Hit { entry: self.entries[0].0, line: None, repeat: found == 0 })
+        Some(Hit { entry: self.entries[0].0, line: None, repeat: found == 0, ripple: false })
     }
 
     fn peek(&self, key: &Key, _side: Side) -> Option<TlbEntry> {
@@ -35,7 +35,7 @@ impl Tlb for TestTlb {
         self.entries.retain(|(old, _)| !old.same_tag(&entry));
         self.entries.insert(0, (entry, side));
         let evicted = if self.entries.len() > self.room { self.entries.pop() } else { None };
-        Inserted { line: None, evicted: evicted.map(|(entry, _)| entry) }
+        Inserted { line: None, touched: None, ripple: false, evicted: evicted.map(|(entry, _)| entry) }
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {

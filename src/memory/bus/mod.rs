@@ -459,8 +459,13 @@ impl<D: Device> PhysMemory for Bus<D> {
         }
     }
 
+    #[inline]
     fn host_page(&self, pa: PhysAddr, access: HostAccess) -> Option<HostPage<'_>> {
-        let page = PhysRange::new(pa.align_down(HOST_PAGE.trailing_zeros()), HOST_PAGE as u64)?;
+        let page = pa.align_down(HOST_PAGE.trailing_zeros());
+        if let Some(ram) = self.main.as_ref().filter(|ram| ram.holds(page, HOST_PAGE as u64)) {
+            return ram.host_page(page, access);
+        }
+        let page = PhysRange::new(page, HOST_PAGE as u64)?;
         let (range, target) = self.map.find(pa)?;
         if !range.covers(&page) {
             return None;

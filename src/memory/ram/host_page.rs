@@ -30,14 +30,12 @@ impl<'a> HostPage<'a> {
     /// The page's first byte, valid for 4 KiB as long as the [`mapping`](Self::mapping) lives; to be touched by
     /// atomics only.
     #[inline]
-    #[allow(dead_code, reason = "for the access filter, which lives beside this file")]
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.at
     }
 
     /// What keeps the bytes alive. A copy of the pointer may be kept as long as a clone of this is.
     #[inline]
-    #[allow(dead_code, reason = "for the access filter, which lives beside this file")]
     pub(super) fn mapping(&self) -> &'a Arc<Mapping> {
         self.mapping
     }

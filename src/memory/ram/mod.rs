@@ -8,6 +8,7 @@
 
 mod cells;
 mod host_page;
+mod windows;
 
 #[cfg(not(all(feature = "std", unix, not(miri))))]
 mod chunked;
@@ -23,6 +24,8 @@ use chunked::Mapping;
 use reserved::Mapping;
 
 pub use host_page::HostPage;
+pub(crate) use windows::{Counts, MAX_CONTEXT, Through, Windows};
+pub use windows::{HitLayout, Value};
 
 use super::{BusError, HostAccess, PhysMemory, PhysRange, unique};
 use crate::access::Width;

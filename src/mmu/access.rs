@@ -1,0 +1,220 @@
+//! Typed accesses: loads, stores, fetches and atomics of 1, 2, 4 or 8 bytes.
+
+use super::translate::Placed;
+use super::{AccessError, MAX_RACES, Mmu, Value};
+use crate::access::{Access, AccessKind};
+use crate::addr::VirtAddr;
+use crate::arch::Arch;
+use crate::memory::{BusError, HostAccess, PhysMemory};
+use crate::tlb::Tlb;
+
+type Outcome<V, A> = Result<V, AccessError<<A as Arch>::Fault>>;
+
+impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
+    /// Loads a `V` (little-endian) at `va`.
+    ///
+    /// Aligned loads are single-copy atomic. One that crosses into another page translates both pages first.
+    ///
+    /// # Errors
+    /// The fault that the load raises, or a bus error.
+    #[inline(always)]
+    pub fn load<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
+        match self.filter.windows.load(va.0) {
+            Some(value) => Ok(value),
+            None => self.load_slow(va),
+        }
+    }
+
+    /// Stores `value` (little-endian) at `va`.
+    ///
+    /// Aligned stores are single-copy atomic. One that crosses into another page translates both pages first.
+    ///
+    /// # Errors
+    /// The fault that the store raises, or a bus error; nothing was stored.
+    #[inline(always)]
+    pub fn store<V: Value>(&mut self, va: VirtAddr, value: V) -> Outcome<(), A> {
+        if self.filter.windows.store(va.0, value) {
+            return Ok(());
+        }
+        self.store_slow(va, value)
+    }
+
+    /// Fetches a `V` of instruction bytes at `va`.
+    ///
+    /// # Errors
+    /// The fault that the fetch raises, or a bus error.
+    #[inline(always)]
+    pub fn fetch<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
+        match self.filter.windows.fetch(va.0) {
+            Some(value) => Ok(value),
+            None => self.fetch_slow(va),
+        }
+    }
+
+    /// Replaces the `V` at `va` by what `change` makes of it, in one atomic step, and returns what stood there.
+    /// `change` may be called more than once when harts compete.
+    ///
+    /// An address that is not a multiple of the width is accepted where the architecture accepts it; such an access
+    /// is not atomic towards other harts.
+    ///
+    /// # Errors
+    /// The fault that the atomic raises, or a bus error; nothing was stored.
+    #[inline]
+    pub fn rmw<V: Value>(&mut self, va: VirtAddr, mut change: impl FnMut(V) -> V) -> Outcome<V, A> {
+        match self.filter.windows.update(va.0, MAX_RACES, &mut change) {
+            Some(Some(old)) => Ok(old),
+            Some(None) => Err(AccessError::Contended { va, tries: MAX_RACES }),
+            None => self.rmw_slow(va, &mut change),
+        }
+    }
+
+    /// Stores `new` at `va` if `current` stands there, in one atomic step. `Ok(Err(found))` says what stood there
+    /// instead. Needs the right to write either way, as the architectures' own instructions do.
+    ///
+    /// # Errors
+    /// As for [`rmw`](Self::rmw).
+    #[inline]
+    pub fn compare_exchange<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        current: V,
+        new: V,
+    ) -> Outcome<Result<V, V>, A> {
+        match self.filter.windows.compare_exchange(va.0, current, new) {
+            Some(done) => Ok(done),
+            None => self.compare_exchange_slow(va, current, new),
+        }
+    }
+
+    /// Loads as [`load`](Self::load) does, in a special manner: see the architecture's flavors.
+    ///
+    /// # Errors
+    /// The fault that the load raises, or a bus error.
+    pub fn load_as<V: Value>(&mut self, va: VirtAddr, flavor: A::Flavor) -> Outcome<V, A> {
+        self.read_value(va, AccessKind::Read, flavor)
+    }
+
+    /// Stores as [`store`](Self::store) does, in a special manner: see the architecture's flavors.
+    ///
+    /// # Errors
+    /// The fault that the store raises, or a bus error; nothing was stored.
+    pub fn store_as<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
+        let access = typed::<V, A>(va, AccessKind::Write, flavor);
+        let context = self.arch.context(access.kind, flavor);
+        let placed = self.place(&context, &access)?;
+        let moved = match &placed.second {
+            None => self.memory.write(placed.first.pa, V::WIDTH, value.to_u64()),
+            Some(_) => self.write_across(&placed, &value.to_u64().to_le_bytes()),
+        };
+        moved.map_err(|error| self.bus_error(&context, &access, error))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
+        self.read_value(va, AccessKind::Read, A::Flavor::default())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow<V: Value>(&mut self, va: VirtAddr, value: V) -> Outcome<(), A> {
+        self.store_as(va, value, A::Flavor::default())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
+        self.read_value(va, AccessKind::Execute, A::Flavor::default())
+    }
+
+    #[inline]
+    fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
+        let access = typed::<V, A>(va, kind, flavor);
+        let context = self.arch.context(kind, flavor);
+        let placed = self.place(&context, &access)?;
+        let raw = match &placed.second {
+            None => self.memory.read(placed.first.pa, V::WIDTH),
+            Some(_) => self.read_across(&placed),
+        };
+        raw.map(V::from_u64).map_err(|error| self.bus_error(&context, &access, error))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rmw_slow<V: Value>(&mut self, va: VirtAddr, change: &mut dyn FnMut(V) -> V) -> Outcome<V, A> {
+        let flavor = A::Flavor::default();
+        let access = typed::<V, A>(va, AccessKind::ReadWrite, flavor);
+        let context = self.arch.context(access.kind, flavor);
+        let placed = self.place(&context, &access)?;
+        let done = self.exchange(&placed, va, change);
+        match done {
+            Ok(Some(old)) => Ok(old),
+            Ok(None) => Err(AccessError::Contended { va, tries: MAX_RACES }),
+            Err(error) => Err(self.bus_error(&context, &access, error)),
+        }
+    }
+
+    /// The atomic itself, once translated; `None` when others always were faster.
+    fn exchange<V: Value>(
+        &self,
+        placed: &Placed,
+        va: VirtAddr,
+        change: &mut dyn FnMut(V) -> V,
+    ) -> Result<Option<V>, BusError> {
+        if placed.second.is_some() {
+            let old = V::from_u64(self.read_across(placed)?);
+            self.write_across(placed, &change(old).to_u64().to_le_bytes())?;
+            return Ok(Some(old));
+        }
+        let pa = placed.first.pa;
+        let mut old = self.memory.read(pa, V::WIDTH)?;
+        if va.0 & (V::WIDTH.bytes() - 1) != 0 {
+            self.memory.write(pa, V::WIDTH, change(V::from_u64(old)).to_u64())?;
+            return Ok(Some(V::from_u64(old)));
+        }
+        for _ in 0..MAX_RACES {
+            let new = change(V::from_u64(old)).to_u64();
+            match self.memory.compare_exchange(pa, V::WIDTH, old, new)? {
+                Ok(()) => return Ok(Some(V::from_u64(old))),
+                Err(found) => old = found,
+            }
+        }
+        Ok(None)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn compare_exchange_slow<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        current: V,
+        new: V,
+    ) -> Outcome<Result<V, V>, A> {
+        let old = self.rmw_slow(va, &mut |old| if old == current { new } else { old })?;
+        Ok(if old == current { Ok(old) } else { Err(old) })
+    }
+
+    /// Loads an access that lies on two pages.
+    fn read_across(&self, placed: &Placed) -> Result<u64, BusError> {
+        let Some(second) = &placed.second else { return Ok(0) };
+        let mut bytes = [0; 8];
+        let (head, tail) = bytes.split_at_mut(placed.first.len as usize & 7);
+        self.memory.read_bytes(placed.first.pa, head)?;
+        self.memory.read_bytes(second.pa, &mut tail[..second.len as usize & 7])?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Stores an access that lies on two pages: both parts or none.
+    fn write_across(&self, placed: &Placed, bytes: &[u8; 8]) -> Result<(), BusError> {
+        let Some(second) = &placed.second else { return Ok(()) };
+        let (head, tail) = bytes.split_at(placed.first.len as usize & 7);
+        self.memory.check_bytes(second.pa, second.len, HostAccess::Write)?;
+        self.memory.write_bytes(placed.first.pa, head)?;
+        self.memory.write_bytes(second.pa, &tail[..second.len as usize & 7])
+    }
+}
+
+#[inline]
+fn typed<V: Value, A: Arch>(va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Access<A::Flavor> {
+    Access { va, len: V::WIDTH.bytes() as u32, kind, flavor }
+}

@@ -1,0 +1,233 @@
+//! Model TLB, walk, fill: what happens when the filter does not answer.
+
+use super::port::Committing;
+use super::{AccessError, MAX_RACES, Mmu};
+use crate::access::{Access, AccessKind};
+use crate::addr::{PhysAddr, VirtAddr, low_mask};
+use crate::arch::{Arch, Lookup, WalkError};
+use crate::memory::{BusError, HostAccess, PhysMemory, Through};
+use crate::tlb::{Line, Side, Space, Tlb, TlbEntry};
+
+/// log2 of the span of a filter window: smaller pages are served by the model alone.
+const WINDOW_BITS: u8 = 12;
+
+/// A translated access, or the part of it that lies in one page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// Where the first byte lies.
+    pub pa: PhysAddr,
+    /// How many bytes from there on lie in the same page, at most as many as were asked for.
+    pub len: u64,
+    /// The translation that was used.
+    pub entry: TlbEntry,
+}
+
+/// An access, translated whole before anything moves.
+pub(super) struct Placed {
+    pub(super) first: Translation,
+    /// The part on the second page, where the access crosses.
+    pub(super) second: Option<Translation>,
+}
+
+/// Whether an access in `context` is not translated.
+pub(super) fn is_bare<A: Arch>(arch: &A, context: &A::Context, kind: AccessKind) -> bool {
+    let access = Access { va: VirtAddr(0), len: 1, kind, flavor: A::Flavor::default() };
+    matches!(arch.lookup(context, &access), Ok(Lookup::Bare))
+}
+
+fn through(kind: AccessKind) -> Through {
+    match kind {
+        AccessKind::Read => Through::Read,
+        AccessKind::Write | AccessKind::ReadWrite => Through::Write,
+        AccessKind::Execute => Through::Execute,
+    }
+}
+
+fn side(kind: AccessKind) -> Side {
+    if kind == AccessKind::Execute { Side::Instruction } else { Side::Data }
+}
+
+impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
+    /// Translates an access as if it were made, with all its effects on TLB and tables, and moves no data.
+    ///
+    /// An access that crosses into another page is translated up to the boundary: [`Translation::len`] says how far.
+    ///
+    /// # Errors
+    /// As for the access itself.
+    pub fn translate(&mut self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
+        let context = self.arch.context(access.kind, access.flavor);
+        self.part(&context, access)
+    }
+
+    /// Translates all of `access`, at most two pages, before its first byte moves.
+    #[inline]
+    pub(super) fn place(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+    ) -> Result<Placed, AccessError<A::Fault>> {
+        let first = self.part(context, access)?;
+        if first.len == u64::from(access.len) {
+            return Ok(Placed { first, second: None });
+        }
+        let rest = Access {
+            va: VirtAddr(access.va.0.wrapping_add(first.len)),
+            len: access.len - first.len as u32,
+            ..*access
+        };
+        let second = self.part(context, &rest)?;
+        Ok(Placed { first, second: Some(second) })
+    }
+
+    /// Translates `access` up to its page's end.
+    #[inline]
+    pub(super) fn part(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+    ) -> Result<Translation, AccessError<A::Fault>> {
+        let found = self.find(context, access);
+        if found.is_err() {
+            self.stats.faults += 1;
+        }
+        found
+    }
+
+    #[inline]
+    fn find(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+    ) -> Result<Translation, AccessError<A::Fault>> {
+        if self.memory.generation() != self.generation {
+            self.generation = self.memory.generation();
+            self.settle();
+            self.filter.forget(&self.data, &self.fetch);
+        }
+        let (va, entry, line) = match self.arch.lookup(context, access).map_err(AccessError::Fault)? {
+            Lookup::Cached(key) => {
+                let side = side(access.kind);
+                let hit = self.tlb.lookup(&key, side);
+                if let Some(hit) = &hit {
+                    if !hit.repeat {
+                        self.touched(hit.line);
+                    }
+                    self.rippled(hit.ripple);
+                }
+                match hit {
+                    Some(hit) if self.arch.permits(context, access, &hit.entry) => {
+                        (key.va, hit.entry, hit.line)
+                    }
+                    hit => {
+                        self.stats.rewalks += u64::from(hit.is_some());
+                        let entry = self.walk(context, access, key.space)?;
+                        let inserted = self.tlb.insert(entry, side);
+                        self.touched(inserted.touched);
+                        self.rippled(inserted.ripple);
+                        (key.va, entry, inserted.line)
+                    }
+                }
+            }
+            Lookup::Bare => {
+                self.stats.bare += 1;
+                (access.va.0, self.walk(context, access, Space::default())?, None)
+            }
+        };
+        let pa = PhysAddr(entry.address(va));
+        let room = low_mask(u32::from(entry.size_bits)) - (va & low_mask(u32::from(entry.size_bits)));
+        let len = u64::from(access.len).min(room.saturating_add(1));
+        self.arch.check_physical(context, access, pa, len).map_err(AccessError::Fault)?;
+        self.open(context, access, pa, &entry, line);
+        Ok(Translation { pa, len, entry })
+    }
+
+    /// The model changed on `line`.
+    #[inline]
+    fn touched(&mut self, line: Option<Line>) {
+        if let Some(line) = line {
+            self.filter.retire(line);
+        }
+    }
+
+    /// The model changed on lines that it does not name.
+    #[inline]
+    fn rippled(&mut self, ripple: bool) {
+        if ripple {
+            self.settle();
+            self.filter.empty(&self.data, &self.fetch);
+        }
+    }
+
+    /// Lets the filter answer for the page from now on, if everything about an access there would be the same.
+    #[inline]
+    fn open(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        pa: PhysAddr,
+        entry: &TlbEntry,
+        line: Option<Line>,
+    ) {
+        let (through, present, bare) = match through(access.kind) {
+            Through::Execute => (Through::Execute, &self.fetch, self.fetch_bare),
+            data => (data, &self.data, self.data_bare),
+        };
+        if !self.filtering
+            || access.flavor != A::Flavor::default()
+            || entry.size_bits < WINDOW_BITS
+            || (line.is_none() && !bare)
+            || context != present
+        {
+            return;
+        }
+        let host = if through == Through::Write { HostAccess::Write } else { HostAccess::Read };
+        let page = pa.align_down(u32::from(WINDOW_BITS));
+        let Some(host) = self.memory.host_page(page, host) else { return };
+        if self.arch.check_physical(context, access, page, 1 << WINDOW_BITS).is_err() {
+            return;
+        }
+        self.filter.open(access.va.0, through, &host, line);
+        if access.kind == AccessKind::ReadWrite {
+            self.filter.open(access.va.0, Through::Read, &host, line);
+        }
+    }
+
+    /// Walks, beginning again when another hart was faster.
+    fn walk(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        space: Space,
+    ) -> Result<TlbEntry, AccessError<A::Fault>> {
+        let mut error = WalkError::Raced;
+        for _ in 0..MAX_RACES {
+            self.stats.walks += 1;
+            let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
+            let walked = self.arch.walk(context, access, &mut port);
+            self.stats.pte_reads += port.reads;
+            match walked {
+                Ok(entry) => return Ok(entry),
+                Err(WalkError::Raced) => self.stats.races += 1,
+                Err(other) => {
+                    error = other;
+                    break;
+                }
+            }
+        }
+        Err(AccessError::from_walk(error, access.va, MAX_RACES))
+    }
+
+    /// A bus error on the translated access, as the architecture reports it.
+    pub(super) fn bus_error(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        error: BusError,
+    ) -> AccessError<A::Fault> {
+        self.stats.faults += 1;
+        match self.arch.bus_fault(context, access, error) {
+            Some(fault) => AccessError::Fault(fault),
+            None => AccessError::Bus(error),
+        }
+    }
+}

@@ -327,6 +327,17 @@ impl InvalidateStep {
 }
 
 impl Outcome {
+    /// The outcome of an access at `va`, told in one way only: a second part that just goes on from the first (in the
+    /// next small page of one large page, say) is not named.
+    pub fn told(&self, va: u64) -> Self {
+        match self {
+            Self::Pa(pa, Some(second)) if *second == pa.wrapping_add(0x1000 - (va & 0xfff)) => {
+                Self::Pa(*pa, None)
+            }
+            other => other.clone(),
+        }
+    }
+
     fn parse(dialect: &Dialect, keys: &Keys) -> Result<Self, Refusal> {
         let bus = keys.flag("bus")?.unwrap_or(false);
         let second = keys.num("pa2")?;

@@ -1,8 +1,9 @@
 //! What an architecture's driver does: turn a case's control state into an [`Mmu`], and its steps into calls.
 
-use softmmu::access::Access;
+use softmmu::access::{Access, AccessKind};
 use softmmu::arch::Arch;
-use softmmu::mmu::{AccessError, Mmu};
+use softmmu::memory::{BusError, PhysMemory};
+use softmmu::mmu::{AccessError, Mmu, Value};
 
 use crate::case::{AccessStep, Case, FaultMap, Header, InvalidateStep, Outcome};
 use crate::keys::{Keys, NotBuilt};
@@ -40,27 +41,48 @@ pub fn fault_map<const N: usize>(parts: [(&str, u64); N]) -> FaultMap {
 }
 
 /// Makes one access and says where it went: the fault, for the driver to spell out, or the end of the story.
+///
+/// It is made as a program would make it, by a typed load, store, fetch or atomic (one that stores what it found).
 pub fn perform<A: Arch>(
     mmu: &mut Mmu<A, SparseMemory, TestTlb>,
     access: &Access<A::Flavor>,
 ) -> Result<Outcome, A::Fault> {
-    let error = match mmu.translate(access) {
-        Ok(translation) => {
-            let pa = translation.pa.0;
-            if mmu.memory().backs(pa, u64::from(access.len)) {
-                return Ok(Outcome::Pa(pa, None));
-            }
-            let arch = *mmu.arch();
-            let context = arch.context(access.kind, access.flavor);
-            let error = softmmu::memory::BusError::Unmapped { pa: translation.pa };
-            arch.bus_fault(&context, access, error).map_or(AccessError::Bus(error), AccessError::Fault)
-        }
-        Err(error) => error,
+    mmu.memory().take_log();
+    let made = match access.len {
+        1 => typed::<A, u8>(mmu, access),
+        2 => typed::<A, u16>(mmu, access),
+        4 => typed::<A, u32>(mmu, access),
+        _ => typed::<A, u64>(mmu, access),
     };
-    match error {
-        AccessError::Fault(fault) => Err(fault),
-        AccessError::Bus(softmmu::memory::BusError::Unmapped { pa }) => Ok(Outcome::Bus(pa.0)),
-        AccessError::Bus(error) => panic!("the bus has nothing but RAM and holes, yet: {error}"),
-        AccessError::Contended { .. } => panic!("nobody else is there: {error}"),
+    match made {
+        Ok(()) => match mmu.memory().take_log()[..] {
+            [pa] => Ok(Outcome::Pa(pa, None)),
+            [pa, second] => Ok(Outcome::Pa(pa, Some(second))),
+            ref other => panic!("an access in {} parts", other.len()),
+        },
+        Err(AccessError::Fault(fault)) => Err(fault),
+        Err(AccessError::Bus(BusError::Unmapped { pa })) => Ok(Outcome::Bus(pa.0)),
+        Err(error) => panic!("nobody else is there, and nothing but RAM and holes: {error}"),
+    }
+}
+
+fn typed<A: Arch, V: Value>(
+    mmu: &mut Mmu<A, SparseMemory, TestTlb>,
+    access: &Access<A::Flavor>,
+) -> Result<(), AccessError<A::Fault>> {
+    let Access { va, kind, flavor, .. } = *access;
+    let ordinary = flavor == A::Flavor::default();
+    match kind {
+        AccessKind::Read if ordinary => mmu.load::<V>(va).map(drop),
+        AccessKind::Read => mmu.load_as::<V>(va, flavor).map(drop),
+        AccessKind::Write if ordinary => mmu.store(va, V::from_u64(0)),
+        AccessKind::Write => mmu.store_as(va, V::from_u64(0), flavor),
+        AccessKind::Execute if ordinary => mmu.fetch::<V>(va).map(drop),
+        AccessKind::ReadWrite if ordinary => mmu.rmw(va, |old: V| old).map(drop),
+        AccessKind::Execute | AccessKind::ReadWrite => {
+            let at = mmu.translate(access)?.pa;
+            mmu.memory().read(at, V::WIDTH)?;
+            Ok(())
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use softmmu::access::Width;
 use softmmu::addr::PhysAddr;
-use softmmu::memory::{BusError, PhysMemory};
+use softmmu::memory::{BusError, HostAccess, PhysMemory};
 
 /// Words are found by a multiplicative hash of their address: nobody attacks a test.
 #[derive(Default)]
@@ -32,15 +32,18 @@ type Words = HashMap<u64, u64, BuildHasherDefault<WordHasher>>;
 ///
 /// A store by an access is checked and then *dropped*: the recorded cases say nothing of the values stored, and what
 /// is left in memory is exactly what walks and pokes put there.
+///
+/// It remembers where accesses went, table entries aside: see [`take_log`](Self::take_log).
 pub struct SparseMemory {
     base: u64,
     size: u64,
     words: RefCell<Words>,
+    log: RefCell<Vec<u64>>,
 }
 
 impl SparseMemory {
     pub fn new((base, size): (u64, u64), words: &[(u64, u64)]) -> Self {
-        Self { base, size, words: RefCell::new(words.iter().copied().collect()) }
+        Self { base, size, words: RefCell::new(words.iter().copied().collect()), log: RefCell::default() }
     }
 
     /// Whether all of `pa..pa + len` is RAM.
@@ -64,6 +67,26 @@ impl SparseMemory {
         self.words.borrow().iter().map(|(&pa, &word)| (pa, word)).collect()
     }
 
+    /// The places that loads and stores went to since the last call, each named once, in order.
+    pub fn take_log(&self) -> Vec<u64> {
+        self.log.take()
+    }
+
+    fn note(&self, pa: PhysAddr) {
+        let mut log = self.log.borrow_mut();
+        if !log.contains(&pa.0) {
+            log.push(pa.0);
+        }
+    }
+
+    /// The value at `pa`, which is RAM.
+    fn value(&self, pa: PhysAddr, width: Width) -> u64 {
+        let (first, shift) = (pa.0 & !7, (pa.0 & 7) * 8);
+        let low = self.word(first) >> shift;
+        let high = if shift == 0 { 0 } else { self.word(first.wrapping_add(8)) << (64 - shift) };
+        (low | high) & width.mask()
+    }
+
     fn check(&self, pa: PhysAddr, len: u64) -> Result<(), BusError> {
         if self.backs(pa.0, len) { Ok(()) } else { Err(BusError::Unmapped { pa }) }
     }
@@ -72,14 +95,14 @@ impl SparseMemory {
 impl PhysMemory for SparseMemory {
     fn read(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError> {
         self.check(pa, width.bytes())?;
-        let (first, shift) = (pa.0 & !7, (pa.0 & 7) * 8);
-        let low = self.word(first) >> shift;
-        let high = if shift == 0 { 0 } else { self.word(first.wrapping_add(8)) << (64 - shift) };
-        Ok((low | high) & width.mask())
+        self.note(pa);
+        Ok(self.value(pa, width))
     }
 
     fn write(&self, pa: PhysAddr, width: Width, _value: u64) -> Result<(), BusError> {
-        self.check(pa, width.bytes())
+        self.check(pa, width.bytes())?;
+        self.note(pa);
+        Ok(())
     }
 
     fn compare_exchange(
@@ -89,7 +112,8 @@ impl PhysMemory for SparseMemory {
         current: u64,
         new: u64,
     ) -> Result<Result<(), u64>, BusError> {
-        let found = self.read(pa, width)?;
+        self.check(pa, width.bytes())?;
+        let found = self.value(pa, width);
         assert_eq!(pa.0 % width.bytes(), 0, "compare_exchange at {pa:?}, misaligned");
         if found != current & width.mask() {
             return Ok(Err(found));
@@ -102,6 +126,7 @@ impl PhysMemory for SparseMemory {
 
     fn read_bytes(&self, pa: PhysAddr, out: &mut [u8]) -> Result<(), BusError> {
         self.check(pa, out.len() as u64)?;
+        self.note(pa);
         for (at, byte) in (pa.0..).zip(out) {
             *byte = (self.word(at & !7) >> ((at & 7) * 8)) as u8;
         }
@@ -109,11 +134,18 @@ impl PhysMemory for SparseMemory {
     }
 
     fn write_bytes(&self, pa: PhysAddr, data: &[u8]) -> Result<(), BusError> {
-        self.check(pa, data.len() as u64)
+        self.check(pa, data.len() as u64)?;
+        self.note(pa);
+        Ok(())
     }
 
     fn read_pte(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError> {
         assert_eq!(pa.0 % width.bytes(), 0, "a table entry at {pa:?}, misaligned");
-        self.read(pa, width)
+        self.check(pa, width.bytes())?;
+        Ok(self.value(pa, width))
+    }
+
+    fn check_bytes(&self, pa: PhysAddr, len: u64, _access: HostAccess) -> Result<(), BusError> {
+        self.check(pa, len)
     }
 }

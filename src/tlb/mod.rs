@@ -5,6 +5,21 @@
 //! filled by whoever walked; a fence is a [`Scope`].
 //!
 //! Whether a hit may be answered without asking the TLB at all is the TLB's own word: see [`Hit::line`].
+//!
+//! [`SetAssociative`] is one array of any geometry, its replacement policy a [type](policy::WayPolicy).
+
+pub mod policy;
+
+mod geometry;
+mod occupancy;
+mod set_associative;
+mod slot;
+mod stats;
+
+pub use geometry::{Geometry, GeometryError};
+pub use policy::TrueLru;
+pub use set_associative::SetAssociative;
+pub use stats::{Fences, LevelStats};
 
 use crate::addr::{Asid, Vmid, low_mask};
 use crate::radix::Stage;
@@ -270,6 +285,12 @@ pub trait Tlb {
     #[inline]
     fn walk_descended(&mut self, space: Space, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
         let _ = (space, stage, va, level, table, limits);
+    }
+
+    /// One more than the highest [`Line`] number that this TLB ever reports.
+    #[inline]
+    fn lines(&self) -> u32 {
+        0
     }
 }
 

@@ -1,0 +1,141 @@
+//! Instructions per operation of the TLB models, counted by callgrind, net of the loop around them:
+//! `cargo bench --bench tlb`.
+//!
+//! The program runs itself under `valgrind --tool=callgrind` twice per case, with one and with two rounds of
+//! operations, so that set-up cancels out of the difference.
+
+use softmmu::addr::{Asid, Vmid};
+use softmmu::tlb::policy::{TreePlru, WayPolicy};
+use softmmu::tlb::{Geometry, Key, Scope, SetAssociative, Side, Space, Span, Tlb, TlbEntry, TrueLru};
+use std::hint::black_box;
+use std::process::Command;
+
+/// Operations per round.
+const OPS: u64 = 16384;
+
+fn space(asid: u16) -> Space {
+    Space::new(0, Vmid(0), Asid(asid))
+}
+
+fn entry(page: u64, asid: u16) -> TlbEntry {
+    TlbEntry {
+        va: page << 12,
+        pa: page << 12,
+        gpa: page << 12,
+        rights: 7,
+        space: space(asid),
+        global: false,
+        size_bits: 12,
+        leaf_bits: 12,
+        leaf2_bits: 0,
+        level: 0,
+        attr: 0,
+    }
+}
+
+fn full<P: WayPolicy>(sets: usize, ways: usize, asid: impl Fn(u64) -> u16) -> SetAssociative<P> {
+    let mut tlb = SetAssociative::new(Geometry::new(sets, ways)).expect("a valid shape");
+    for page in 0..(sets * ways) as u64 {
+        tlb.insert(entry(page, asid(page)), Side::Data);
+    }
+    tlb
+}
+
+/// Looks pages up; `page` gives the number of the page for each operation.
+#[inline(always)]
+fn lookups<P: WayPolicy>(mut tlb: SetAssociative<P>, rounds: u64, page: impl Fn(u64) -> u64) -> u64 {
+    let (mut sum, space) = (0, black_box(space(1)));
+    for op in 0..rounds * OPS {
+        let key = Key { va: page(op) << 12 | 8, space };
+        // What a load needs of a hit: the address and the rights, and whether it may be remembered.
+        if let Some(hit) = tlb.lookup(&key, Side::Data) {
+            sum ^= hit.entry.address(key.va) ^ hit.entry.rights ^ u64::from(hit.repeat);
+        }
+    }
+    sum + tlb.stats().all_misses()
+}
+
+#[inline(always)]
+fn loop_only(rounds: u64, page: impl Fn(u64) -> u64) -> u64 {
+    (0..rounds * OPS).fold(0, |sum, op| sum ^ black_box(page(op) << 12 | 8))
+}
+
+type Case = (&'static str, fn(u64) -> u64);
+
+const CASES: &[Case] = &[
+    ("loop", |n| loop_only(n, |op| op & 63)),
+    ("64x4 LRU hit, way touched last", |n| lookups(full::<TrueLru>(64, 4, |_| 1), n, |op| op & 63 | 192)),
+    ("64x4 LRU hit, way touched first", |n| lookups(full::<TrueLru>(64, 4, |_| 1), n, |op| op & 255)),
+    ("64x4 LRU miss", |n| lookups(full::<TrueLru>(64, 4, |_| 1), n, |op| op & 63 | 256)),
+    ("128x8 tree PLRU hit, way touched last", |n| {
+        lookups(full::<TreePlru>(128, 8, |_| 1), n, |op| op & 127 | 896)
+    }),
+    ("128x8 tree PLRU hit, any way", |n| lookups(full::<TreePlru>(128, 8, |_| 1), n, |op| op & 1023)),
+    ("64x4 LRU insert with eviction", |n| {
+        let mut tlb = full::<TrueLru>(64, 4, |_| 1);
+        (0..n * OPS).fold(0, |sum, op| {
+            let inserted = tlb.insert(black_box(entry(op & 255 | (op & 256) << 4, 1)), Side::Data);
+            sum + u64::from(inserted.evicted.is_some_and(|entry| entry.rights == 7))
+        })
+    }),
+    ("64x4 LRU insert and invalidate all", |n| {
+        let mut tlb = full::<TrueLru>(64, 4, |_| 1);
+        (0..n * OPS).fold(0, |sum, op| {
+            tlb.insert(black_box(entry(op & 255, 1)), Side::Data);
+            sum + tlb.invalidate(black_box(&Scope::ALL))
+        })
+    }),
+    ("256x6 LRU full, insert one of an ASID and invalidate it by ASID", |n| {
+        let mut tlb = full::<TrueLru>(256, 6, |_| 1);
+        let mask = Space::ASID | Space::VMID | Space::REGIME;
+        let scope = Scope { space: space(2), mask, globals: false, span: Span::All, leaves_only: false };
+        (0..n * OPS).fold(0, |sum, op| {
+            tlb.insert(black_box(entry(op & 255, 2)), Side::Data);
+            sum + tlb.invalidate(black_box(&scope))
+        })
+    }),
+    ("256x6 LRU full, insert one page and invalidate it by address", |n| {
+        let mut tlb = full::<TrueLru>(256, 6, |_| 1);
+        (0..n * OPS).fold(0, |sum, op| {
+            let page = op & 255;
+            tlb.insert(black_box(entry(page, 2)), Side::Data);
+            let span = Span::Virtual { first: page << 12, last: page << 12 | 0xfff };
+            sum + tlb.invalidate(black_box(&Scope { span, ..Scope::ALL }))
+        })
+    }),
+];
+
+/// Instructions of this program running `rounds` rounds of a case, by callgrind.
+fn instructions(case: usize, rounds: u64) -> Option<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().ok()?)
+        .args([case.to_string(), rounds.to_string()])
+        .output()
+        .ok()?;
+    let log = String::from_utf8(output.stderr).ok()?;
+    log.split("Collected :").nth(1)?.split_whitespace().next()?.parse().ok()
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    if let [case, rounds] = numbers[..] {
+        if let Some((_, run)) = CASES.get(case as usize) {
+            black_box(run(rounds));
+        }
+        return;
+    }
+    let mut around = 0.0;
+    for (index, (name, _)) in CASES.iter().enumerate() {
+        let (Some(one), Some(two)) = (instructions(index, 1), instructions(index, 2)) else {
+            eprintln!("instructions are counted by valgrind (callgrind), which does not run here");
+            return;
+        };
+        let each = two.saturating_sub(one) as f64 / OPS as f64;
+        if index == 0 {
+            around = each;
+        }
+        let net = if index == 0 { each } else { each - around };
+        println!("{net:8.1} instructions  {name}");
+    }
+}

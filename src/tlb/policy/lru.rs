@@ -1,0 +1,44 @@
+//! Least recently used, and first in first out: one order, moved by hits or only by fills.
+
+use super::{WayPolicy, list::Order};
+use crate::tlb::Geometry;
+
+/// True LRU: the way that was hit or filled longest ago goes.
+#[derive(Clone)]
+pub struct TrueLru(Order);
+
+impl WayPolicy for TrueLru {
+    fn new(geometry: Geometry) -> Self {
+        Self(Order::new(geometry))
+    }
+    #[inline]
+    fn touch(&mut self, set: usize, way: usize) -> bool {
+        self.0.move_to_front(set, way)
+    }
+    #[inline]
+    fn victim(&mut self, set: usize) -> usize {
+        self.0.last(set)
+    }
+}
+
+/// First in, first out: the way that was filled longest ago goes, hits or none.
+#[derive(Clone)]
+pub struct Fifo(Order);
+
+impl WayPolicy for Fifo {
+    fn new(geometry: Geometry) -> Self {
+        Self(Order::new(geometry))
+    }
+    #[inline]
+    fn touch(&mut self, _set: usize, _way: usize) -> bool {
+        false
+    }
+    #[inline]
+    fn fill(&mut self, set: usize, way: usize) {
+        self.0.move_to_front(set, way);
+    }
+    #[inline]
+    fn victim(&mut self, set: usize) -> usize {
+        self.0.last(set)
+    }
+}

@@ -1,0 +1,220 @@
+//! [`SetAssociative`]: one array of sets and ways for pages of all sizes.
+//!
+//! A page is kept in the set that its page number at its own size selects, so a lookup probes one set for each page
+//! size that is resident, the smallest first; with a single set, one probe serves all sizes. In a set the way touched
+//! last is compared first: a hit there changes nothing, whatever the policy, and costs little more than a
+//! direct-mapped lookup.
+//!
+//! "Invalidate everything" advances a generation that is part of every tag. Dropping an address looks only into the
+//! sets that can hold it; dropping a space looks only into the sets that it has filled.
+
+mod access;
+mod invalidate;
+
+use super::occupancy::Occupancy;
+use super::policy::{TrueLru, WayPolicy};
+use super::slot::{ANY_SIZE, Slot, clamp, want};
+use super::{Geometry, GeometryError, Key, LevelStats, TlbEntry};
+use crate::addr::PageSize;
+use alloc::{vec, vec::Vec};
+
+/// No way: the index of nothing.
+const NONE: u32 = u32::MAX;
+
+/// A set-associative TLB of mixed page sizes with the replacement policy `P`.
+///
+/// Where software changed a page's size without a fence, two entries can answer one address. The one that stands
+/// where the smaller page size is indexed answers then; within one set, the one touched last, else the lower way.
+#[derive(Clone)]
+pub struct SetAssociative<P: WayPolicy = TrueLru> {
+    geometry: Geometry,
+    /// Selects a set from a page number where that is a mask, and bounds it where not.
+    set_mask: u64,
+    /// The smallest size probed, and what a lookup of it wants.
+    first_shift: u32,
+    first_want: u64,
+    /// Bit `n`: pages of `2^n` bytes are resident.
+    sizes: u64,
+    /// Bit `n`: the sets that hold pages of `2^n` bytes must be probed. Bit 0 alone stands for all with one set.
+    probes: u64,
+    /// Per set, the index of the slot touched last, or [`NONE`].
+    last: Vec<u32>,
+    slots: Vec<Slot>,
+    policy: P,
+    generation: u64,
+    stats: LevelStats,
+    /// Resident entries, in all and by size; the largest leaf that entries of a size were part of.
+    live: u32,
+    resident: [u32; 64],
+    reach: [u8; 64],
+    /// All space words since the TLB was last empty, or-ed and and-ed.
+    spaces_or: u64,
+    spaces_and: u64,
+    occupancy: Occupancy,
+}
+
+impl<P: WayPolicy> SetAssociative<P> {
+    /// An empty TLB.
+    ///
+    /// # Errors
+    /// [`GeometryError`] for no entries, too many, or more ways than the policy orders.
+    pub fn new(geometry: Geometry) -> Result<Self, GeometryError> {
+        geometry.check(P::MAX_WAYS)?;
+        let Geometry { sets, .. } = geometry;
+        Ok(Self {
+            geometry,
+            set_mask: if sets.is_power_of_two() { sets as u64 - 1 } else { u64::MAX },
+            first_shift: 0,
+            first_want: want(1, 0),
+            sizes: 0,
+            probes: 0,
+            last: vec![NONE; sets],
+            slots: vec![Slot::EMPTY; geometry.entries()],
+            policy: P::new(geometry),
+            generation: 1,
+            stats: LevelStats::default(),
+            live: 0,
+            resident: [0; 64],
+            reach: [0; 64],
+            spaces_or: 0,
+            spaces_and: u64::MAX,
+            occupancy: Occupancy::new(sets),
+        })
+    }
+
+    /// Its shape.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> &LevelStats {
+        &self.stats
+    }
+
+    /// Starts counting anew.
+    pub fn reset_stats(&mut self) {
+        self.stats = LevelStats::default();
+    }
+
+    /// How many entries are valid.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live as usize
+    }
+
+    /// Whether no entry is valid.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The page sizes resident and how many entries of each, smallest first.
+    pub fn resident(&self) -> impl Iterator<Item = (PageSize, usize)> + '_ {
+        (0..)
+            .zip(&self.resident)
+            .filter(|&(_, &count)| count != 0)
+            .filter_map(|(bits, &count)| PageSize::from_bits(bits).map(|size| (size, count as usize)))
+    }
+
+    /// The valid entries with the number of the set that each stands in.
+    pub fn entries(&self) -> impl Iterator<Item = (usize, TlbEntry)> + '_ {
+        let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_live(self.generation));
+        live.map(|(index, slot)| (index / self.geometry.ways, slot.entry()))
+    }
+
+    /// The set of a page number.
+    #[inline]
+    fn set_of(&self, page: u64) -> usize {
+        let (set, sets) = (page & self.set_mask, self.last.len() as u64);
+        // Where the number of sets is no power of two, nothing is masked and small page numbers are their own sets.
+        if set < sets { set as usize } else { (page % sets) as usize }
+    }
+
+    /// Whether sets are selected by page size.
+    #[inline]
+    fn is_sized(&self) -> bool {
+        self.set_mask != 0
+    }
+
+    /// The shift that selects the set of a page of this size.
+    #[inline]
+    fn shift(&self, size_bits: u8) -> u32 {
+        if self.is_sized() { clamp(size_bits) } else { 0 }
+    }
+
+    /// The slots of a set and the index of the first.
+    #[inline]
+    fn ways(&self, set: usize) -> (usize, &[Slot]) {
+        let (start, ways) = (set * self.geometry.ways, self.geometry.ways);
+        (start, self.slots.get(start..).and_then(|rest| rest.get(..ways)).unwrap_or(&[]))
+    }
+
+    /// Looks for `key` in every set that may hold it, the way touched last before the others: the slot and its set.
+    #[inline]
+    fn find(&self, key: &Key) -> Option<(usize, usize)> {
+        let mut probes = self.probes;
+        while probes != 0 {
+            let shift = probes.trailing_zeros();
+            probes &= probes - 1;
+            let set = self.set_of(key.va >> shift);
+            let want = want(self.generation, shift) | key.space.bits();
+            let last = *self.last.get(set)? as usize;
+            if self.slots.get(last).is_some_and(|slot| slot.answers(key.va, want)) {
+                return Some((last, set));
+            }
+            let (start, ways) = self.ways(set);
+            if let Some(way) = ways.iter().position(|slot| slot.answers(key.va, want)) {
+                return Some((start + way, set));
+            }
+        }
+        None
+    }
+
+    /// Sets which sizes are resident, and with them what lookups probe.
+    #[inline]
+    fn set_sizes(&mut self, sizes: u64) {
+        self.sizes = sizes;
+        self.probes = if self.is_sized() { sizes } else { u64::from(sizes != 0) };
+        self.first_shift = self.probes.trailing_zeros() & 63;
+        self.first_want = want(self.generation, self.first_shift);
+    }
+
+    /// The word bits that tags are compared by.
+    #[inline]
+    fn care(&self) -> u64 {
+        if self.is_sized() { u64::MAX } else { ANY_SIZE }
+    }
+
+    /// Accounts for an entry that came in.
+    fn count_in(&mut self, set: usize, entry: &TlbEntry) {
+        let size = clamp(entry.size_bits);
+        let (count, reach) = (&mut self.resident[size as usize], &mut self.reach[size as usize]);
+        self.live += 1;
+        *count += 1;
+        if *count == 1 {
+            *reach = entry.leaf_bits;
+            self.set_sizes(self.sizes | 1 << size);
+        } else if *reach < entry.leaf_bits {
+            *reach = entry.leaf_bits;
+        }
+        self.spaces_or |= entry.space.bits();
+        self.spaces_and &= entry.space.bits();
+        self.occupancy.mark(set, entry.space, entry.global, self.generation);
+    }
+
+    /// Accounts for an entry that went.
+    fn count_out(&mut self, size_bits: u8) {
+        let size = clamp(size_bits);
+        self.live -= 1;
+        self.resident[size as usize] -= 1;
+        if self.resident[size as usize] == 0 {
+            self.set_sizes(self.sizes & !(1 << size));
+        }
+        if self.live == 0 {
+            (self.spaces_or, self.spaces_and) = (0, u64::MAX);
+        }
+    }
+}

@@ -15,6 +15,9 @@
 //!
 //! The layout is `repr(C)`: generated code may make the same compare (see [`HitLayout`]).
 
+#[cfg(test)]
+mod tests;
+
 use super::{HostPage, Mapping, cells};
 use crate::access::Width;
 use alloc::boxed::Box;

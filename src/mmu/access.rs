@@ -100,7 +100,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The fault that the store raises, or a bus error; nothing was stored.
     pub fn store_as<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
         let access = typed::<V, A>(va, AccessKind::Write, flavor);
-        let context = self.arch.context(access.kind, flavor);
+        let context = self.context(access.kind, flavor);
         let placed = self.place(&context, &access)?;
         let moved = match &placed.second {
             None => self.memory.write(placed.first.pa, V::WIDTH, value.to_u64()),
@@ -130,7 +130,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     #[inline]
     fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
         let access = typed::<V, A>(va, kind, flavor);
-        let context = self.arch.context(kind, flavor);
+        let context = self.context(kind, flavor);
         let placed = self.place(&context, &access)?;
         let raw = match &placed.second {
             None => self.memory.read(placed.first.pa, V::WIDTH),
@@ -144,7 +144,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn rmw_slow<V: Value>(&mut self, va: VirtAddr, change: &mut dyn FnMut(V) -> V) -> Outcome<V, A> {
         let flavor = A::Flavor::default();
         let access = typed::<V, A>(va, AccessKind::ReadWrite, flavor);
-        let context = self.arch.context(access.kind, flavor);
+        let context = self.context(access.kind, flavor);
         let placed = self.place(&context, &access)?;
         let done = self.exchange(&placed, va, change);
         match done {

@@ -49,7 +49,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
                 self.place_run(va.0.wrapping_add(done as u64), data.len() - done, AccessKind::Write)?;
             let chunk = &data[done..done + place.len as usize];
             if let Err(error) = self.memory.write_bytes(place.pa, chunk) {
-                let context = self.arch.context(access.kind, access.flavor);
+                let context = self.context(access.kind, access.flavor);
                 return Err(self.bus_error(&context, &access, error));
             }
             done += chunk.len();
@@ -75,7 +75,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         match self.memory.read_bytes(place.pa, out) {
             Ok(()) => Ok(out.len()),
             Err(error) => {
-                let context = self.arch.context(access.kind, access.flavor);
+                let context = self.context(access.kind, access.flavor);
                 Err(self.bus_error(&context, &access, error))
             }
         }

@@ -11,6 +11,7 @@
 //! time: the context numbers in use are retired and fresh ones taken; only when the numbers run out are the windows
 //! themselves cleared.
 
+use super::contexts::Contexts;
 use crate::memory::{Counts, HostPage, MAX_CONTEXT, Through, Windows};
 use crate::tlb::Line;
 use alloc::boxed::Box;
@@ -21,70 +22,87 @@ const HEADS: usize = 2048;
 /// The end of a list, and the owner of a window that stands on no line.
 const NONE: u32 = u32::MAX;
 
-/// One context with the number it has now.
-#[derive(Clone, Copy)]
-struct Known<C> {
-    context: C,
-    number: u32,
+/// Numbers for the contexts of one side, never given twice before [`reset`](Self::reset).
+struct Numbers<C> {
+    /// Most recently used first.
+    known: Vec<(C, u32)>,
+    next: u32,
 }
 
-/// The windows, the lines they stand on, and the contexts they are keyed by.
+impl<C: Copy + Eq> Numbers<C> {
+    const fn new() -> Self {
+        Self { known: Vec::new(), next: 1 }
+    }
+
+    /// The number of `context`; `None` when they have run out.
+    fn of(&mut self, context: &C) -> Option<u32> {
+        if let Some(place) = self.known.iter().position(|(known, _)| known == context) {
+            self.known[..=place].rotate_right(1);
+            return self.known.first().map(|(_, number)| *number);
+        }
+        if self.next > MAX_CONTEXT {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.known.insert(0, (*context, number));
+        Some(number)
+    }
+
+    /// Forgets every context. Their numbers stay used.
+    fn retire(&mut self) {
+        self.known.clear();
+    }
+
+    /// Begins again.
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
+}
+
+/// The windows, the lines they stand on, and the numbers they are keyed by.
 pub(super) struct Filter<C> {
     pub(super) windows: Windows,
     heads: Box<[u32; HEADS]>,
-    /// Most recently entered first.
-    known: Vec<Known<C>>,
-    next_number: u32,
+    data: Numbers<[C; 3]>,
+    fetch: Numbers<C>,
 }
 
 impl<C: Copy + Eq> Filter<C> {
     pub(super) fn new() -> Self {
-        Self { windows: Windows::new(), heads: Box::new([NONE; HEADS]), known: Vec::new(), next_number: 1 }
-    }
-
-    /// Makes `data` and `fetch` the contexts of all further accesses.
-    pub(super) fn enter(&mut self, data: &C, fetch: &C) {
-        if self.next_number + 1 > MAX_CONTEXT {
-            self.clear();
-        }
-        let (data, fetch) = (self.number(data), self.number(fetch));
-        self.windows.enter(data, fetch);
-    }
-
-    /// The number of `context`, which becomes the most recent. `clear` has left room for two new ones.
-    fn number(&mut self, context: &C) -> u32 {
-        match self.known.iter().position(|known| known.context == *context) {
-            Some(place) => {
-                self.known[..=place].rotate_right(1);
-                self.known[0].number
-            }
-            None => {
-                let number = self.next_number;
-                self.next_number += 1;
-                self.known.insert(0, Known { context: *context, number });
-                number
-            }
+        Self {
+            windows: Windows::new(),
+            heads: Box::new([NONE; HEADS]),
+            data: Numbers::new(),
+            fetch: Numbers::new(),
         }
     }
 
-    /// Shuts every window in constant time; `data` and `fetch` are the present contexts.
-    pub(super) fn empty(&mut self, data: &C, fetch: &C) {
-        self.known.clear();
-        self.enter(data, fetch);
+    /// Makes `contexts` those of all further accesses.
+    pub(super) fn enter(&mut self, contexts: &Contexts<C>) {
+        let numbers = (self.data.of(&contexts.data), self.fetch.of(&contexts.fetch));
+        match numbers {
+            (Some(data), Some(fetch)) => self.windows.enter(data, fetch),
+            _ => self.forget(contexts),
+        }
     }
 
-    /// Shuts every window and forgets every host page.
-    fn clear(&mut self) {
+    /// Shuts every window, in constant time but for one call in some hundreds.
+    pub(super) fn empty(&mut self, contexts: &Contexts<C>) {
+        self.data.retire();
+        self.fetch.retire();
+        self.enter(contexts);
+    }
+
+    /// Shuts every window and lets go of every host page.
+    pub(super) fn forget(&mut self, contexts: &Contexts<C>) {
         self.windows.shut_all();
         self.heads.fill(NONE);
-        self.known.clear();
-        self.next_number = 1;
-    }
-
-    /// As [`empty`](Self::empty), and lets go of every host page: the memory's map has changed.
-    pub(super) fn forget(&mut self, data: &C, fetch: &C) {
-        self.clear();
-        self.enter(data, fetch);
+        self.data.reset();
+        self.fetch.reset();
+        if let (Some(data), Some(fetch)) = (self.data.of(&contexts.data), self.fetch.of(&contexts.fetch)) {
+            self.windows.enter(data, fetch);
+        }
     }
 
     /// The model touched `line`: the windows on it no longer say what it would.

@@ -29,7 +29,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// The fault that the access would raise.
     pub fn probe(&self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
-        let context = self.arch.context(access.kind, access.flavor);
+        let context = self.context(access.kind, access.flavor);
         if let Some((va, entry)) = self.cached(&context, access)?
             && self.arch.permits(&context, access, &entry)
         {
@@ -41,7 +41,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// Explains what a walk for `access` does, whatever the TLB holds. Changes nothing.
     #[must_use]
     pub fn explain(&self, access: &Access<A::Flavor>) -> Explanation<A> {
-        let context = self.arch.context(access.kind, access.flavor);
+        let context = self.context(access.kind, access.flavor);
         let mut steps = Vec::new();
         let outcome = self.look(&context, access, &mut steps);
         let cached = self.cached(&context, access).ok().flatten().map(|(_, entry)| entry);

@@ -21,10 +21,11 @@
 //! walked again and the walk decides, so a hit and a miss cannot disagree about the fault or its priority.
 //!
 //! Files: `translate` (the middle of the picture), `access` (typed accesses), `bytes` (runs of bytes), `look` (the
-//! side-effect-free twins), `filter` and `port` (both ends), `stats`.
+//! side-effect-free twins), `filter`, `contexts` and `port` (both ends), `stats`.
 
 mod access;
 mod bytes;
+mod contexts;
 mod error;
 mod filter;
 mod look;
@@ -39,10 +40,10 @@ pub use port::Step;
 pub use stats::MmuStats;
 pub use translate::Translation;
 
-use crate::access::AccessKind;
 use crate::arch::Arch;
 use crate::memory::PhysMemory;
 use crate::tlb::{Scope, Side, Space, Tlb};
+use contexts::Contexts;
 use filter::Filter;
 
 /// How often a walk or an atomic that lost a race is begun again before the access is given up.
@@ -56,12 +57,8 @@ pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
     arch: A,
     tlb: T,
     memory: M,
-    /// The contexts of ordinary data accesses and fetches under the present control state.
-    data: A::Context,
-    fetch: A::Context,
-    /// Whether accesses in those contexts bypass the TLB.
-    data_bare: bool,
-    fetch_bare: bool,
+    /// Of ordinary accesses under the present control state.
+    contexts: Contexts<A::Context>,
     /// Whether windows are opened at all.
     filtering: bool,
     generation: u64,
@@ -71,21 +68,18 @@ pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
 impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// A hart's MMU over `memory`, with an empty `tlb`.
     pub fn new(arch: A, memory: M, tlb: T) -> Self {
-        let (data, fetch) = contexts(&arch);
+        let contexts = Contexts::new(&arch);
         let mut mmu = Self {
             filter: Filter::new(),
             generation: memory.generation(),
-            data_bare: translate::is_bare(&arch, &data, AccessKind::Read),
-            fetch_bare: translate::is_bare(&arch, &fetch, AccessKind::Execute),
-            data,
-            fetch,
+            contexts,
             arch,
             tlb,
             memory,
             filtering: true,
             stats: MmuStats::default(),
         };
-        mmu.filter.enter(&data, &fetch);
+        mmu.filter.enter(&contexts);
         mmu
     }
 
@@ -93,7 +87,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     pub fn set_filter(&mut self, on: bool) {
         self.filtering = on;
         self.settle();
-        self.filter.forget(&self.data, &self.fetch);
+        self.filter.forget(&self.contexts);
     }
 
     /// The control state.
@@ -109,7 +103,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The memory, to be changed. Every shortcut into it is given up first.
     pub fn memory_mut(&mut self) -> &mut M {
         self.settle();
-        self.filter.forget(&self.data, &self.fetch);
+        self.filter.forget(&self.contexts);
         &mut self.memory
     }
 
@@ -122,7 +116,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The TLB, to be changed by hand (a software-managed one by its guest's instructions).
     pub fn tlb_mut(&mut self) -> &mut T {
         self.settle();
-        self.filter.empty(&self.data, &self.fetch);
+        self.filter.empty(&self.contexts);
         &mut self.tlb
     }
 
@@ -151,7 +145,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
         if dropped > 0 {
             self.settle();
-            self.filter.empty(&self.data, &self.fetch);
+            self.filter.empty(&self.contexts);
         }
         self.enter();
         Ok(())
@@ -174,21 +168,18 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn dropped(&mut self, entries: u64) {
         if entries > 0 {
             self.settle();
-            self.filter.empty(&self.data, &self.fetch);
+            self.filter.empty(&self.contexts);
         }
     }
 
     /// Takes up the contexts that the control state gives now.
     fn enter(&mut self) {
-        let (data, fetch) = contexts(&self.arch);
-        if data == self.data && fetch == self.fetch {
-            return;
+        let contexts = Contexts::new(&self.arch);
+        if contexts != self.contexts {
+            self.settle();
+            self.contexts = contexts;
+            self.filter.enter(&contexts);
         }
-        self.settle();
-        self.data_bare = translate::is_bare(&self.arch, &data, AccessKind::Read);
-        self.fetch_bare = translate::is_bare(&self.arch, &fetch, AccessKind::Execute);
-        (self.data, self.fetch) = (data, fetch);
-        self.filter.enter(&data, &fetch);
     }
 
     /// Hands the filter's counts on to whom they belong.
@@ -196,21 +187,15 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let counts = self.filter.take_counts();
         self.stats.filter_hits += counts.reads + counts.writes + counts.fetches;
         let data = counts.reads + counts.writes;
-        if self.data_bare {
+        if self.contexts.data_bare {
             self.stats.bare += data;
         } else {
             self.tlb.repeats(Side::Data, data);
         }
-        if self.fetch_bare {
+        if self.contexts.fetch_bare {
             self.stats.bare += counts.fetches;
         } else {
             self.tlb.repeats(Side::Instruction, counts.fetches);
         }
     }
-}
-
-/// The contexts of ordinary data accesses and fetches. A context depends on the kind only in so far as it is a fetch.
-fn contexts<A: Arch>(arch: &A) -> (A::Context, A::Context) {
-    let flavor = A::Flavor::default();
-    (arch.context(AccessKind::Read, flavor), arch.context(AccessKind::Execute, flavor))
 }

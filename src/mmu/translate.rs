@@ -29,12 +29,6 @@ pub(super) struct Placed {
     pub(super) second: Option<Translation>,
 }
 
-/// Whether an access in `context` is not translated.
-pub(super) fn is_bare<A: Arch>(arch: &A, context: &A::Context, kind: AccessKind) -> bool {
-    let access = Access { va: VirtAddr(0), len: 1, kind, flavor: A::Flavor::default() };
-    matches!(arch.lookup(context, &access), Ok(Lookup::Bare))
-}
-
 fn through(kind: AccessKind) -> Through {
     match kind {
         AccessKind::Read => Through::Read,
@@ -55,8 +49,14 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// As for the access itself.
     pub fn translate(&mut self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
-        let context = self.arch.context(access.kind, access.flavor);
+        let context = self.context(access.kind, access.flavor);
         self.part(&context, access)
+    }
+
+    /// The context of an access: at hand for an ordinary one, asked for otherwise.
+    #[inline]
+    pub(super) fn context(&self, kind: AccessKind, flavor: A::Flavor) -> A::Context {
+        if flavor == A::Flavor::default() { *self.contexts.of(kind) } else { self.arch.context(kind, flavor) }
     }
 
     /// Translates all of `access`, at most two pages, before its first byte moves.
@@ -102,7 +102,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if self.memory.generation() != self.generation {
             self.generation = self.memory.generation();
             self.settle();
-            self.filter.forget(&self.data, &self.fetch);
+            self.filter.forget(&self.contexts);
         }
         let (va, entry, line) = match self.arch.lookup(context, access).map_err(AccessError::Fault)? {
             Lookup::Cached(key) => {
@@ -154,7 +154,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn rippled(&mut self, ripple: bool) {
         if ripple {
             self.settle();
-            self.filter.empty(&self.data, &self.fetch);
+            self.filter.empty(&self.contexts);
         }
     }
 
@@ -168,15 +168,15 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         entry: &TlbEntry,
         line: Option<Line>,
     ) {
-        let (through, present, bare) = match through(access.kind) {
-            Through::Execute => (Through::Execute, &self.fetch, self.fetch_bare),
-            data => (data, &self.data, self.data_bare),
+        let through = through(access.kind);
+        let bare = match through {
+            Through::Execute => self.contexts.fetch_bare,
+            Through::Read | Through::Write => self.contexts.data_bare,
         };
         if !self.filtering
             || access.flavor != A::Flavor::default()
             || entry.size_bits < WINDOW_BITS
             || (line.is_none() && !bare)
-            || context != present
         {
             return;
         }

@@ -7,18 +7,21 @@ use std::sync::Mutex;
 
 const WIDTHS: [Width; 4] = [Width::W1, Width::W2, Width::W4, Width::W8];
 
+/// An access as a device sees it: offset, width, and the value of a store.
+type Seen = (u64, Width, Option<u64>);
+
 /// Remembers every access that reaches it; answers with its number.
 #[derive(Clone, Debug)]
 struct Probe {
     answer: u64,
-    seen: Arc<Mutex<Vec<(u64, Width, Option<u64>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Probe {
     fn new(answer: u64) -> Self {
         Self { answer, seen: Arc::default() }
     }
-    fn take(&self) -> Vec<(u64, Width, Option<u64>)> {
+    fn take(&self) -> Vec<Seen> {
         core::mem::take(&mut self.seen.lock().unwrap())
     }
 }

@@ -42,6 +42,7 @@ macro_rules! with_cell {
 ///
 /// # Safety
 /// `at` is aligned to `width`; the bytes are valid until this returns and are touched by atomics only.
+#[expect(clippy::useless_conversion, reason = "one of the four widths is that of the result")]
 #[inline]
 pub(super) unsafe fn load(at: *mut u8, width: Width, ordering: Ordering) -> u64 {
     with_cell!(at, width, |cell, Int| u64::from(Int::from_le(cell.load(ordering))))
@@ -60,6 +61,7 @@ pub(super) unsafe fn store(at: *mut u8, width: Width, value: u64) {
 ///
 /// # Safety
 /// As for [`load`].
+#[expect(clippy::useless_conversion, reason = "one of the four widths is that of the result")]
 #[inline]
 pub(super) unsafe fn compare_exchange(at: *mut u8, width: Width, current: u64, new: u64) -> Result<(), u64> {
     // A value that the width cannot hold equals nothing that can stand there.

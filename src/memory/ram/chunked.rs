@@ -19,6 +19,8 @@ const CHUNK_BITS: u32 = 16;
 const LEAF_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
 const LEAF: usize = 1 << LEAF_BITS;
+/// 256 TiB, for which the root takes 8 MiB.
+const LIMIT: u64 = 1 << 48;
 /// Chunks are aligned like host pages, so that pages of the guest are pages of the host.
 const CHUNK_LAYOUT: Layout = match Layout::from_size_align(CHUNK, super::HOST_PAGE) {
     Ok(layout) => layout,
@@ -40,7 +42,7 @@ impl Mapping {
     /// Makes room for the pointers of `size` bytes, and for none of the bytes.
     pub(super) fn new(size: u64) -> Result<Self, RamError> {
         let refused = RamError::HostRefused { size };
-        let bytes = usize::try_from(size).map_err(|_| refused)?;
+        let bytes = usize::try_from(size).ok().filter(|_| size <= LIMIT).ok_or(refused)?;
         let leaves = bytes.div_ceil(CHUNK << LEAF_BITS);
         let mut root = Vec::new();
         root.try_reserve_exact(leaves).map_err(|_| refused)?;

@@ -56,7 +56,7 @@ fn compare_exchange_says_what_it_found() {
         assert_eq!(ram.compare_exchange(pa, width, found, 6), Ok(Ok(())));
         assert_eq!(ram.read(pa, width), Ok(6));
         if width != Width::W8 {
-            assert_eq!(ram.compare_exchange(pa, width, 6 | width.mask() + 1, 9), Ok(Err(6)), "bits above");
+            assert_eq!(ram.compare_exchange(pa, width, 6 | (width.mask() + 1), 9), Ok(Err(6)), "bits above");
         }
     }
     let odd = PhysAddr(BASE + 1);

@@ -2,6 +2,31 @@
 //!
 //! A [`FrameAllocator`] hands out runs of frames: `2^order` contiguous frames of [`FrameAllocator::frame_size`] bytes,
 //! naturally aligned. It knows nothing of what the frames are for; page tables and pages come from the same pool.
+//!
+//! | allocator | for |
+//! | --- | --- |
+//! | [`BumpAllocator`] | tables made once and kept: no bookkeeping at all |
+//! | [`BitmapAllocator`] | single frames from a fixed pool, two bits a frame |
+//! | [`BuddyAllocator`] | contiguous runs that grow together again when they are freed, four bits a frame |
+//!
+//! The last two are a [`Pool`] each: one or more ranges, less what is reserved, with two ways of finding a free run.
+//! [`JunkFill`] around any of them makes the use of a freed frame show.
+
+mod bitmap;
+mod bits;
+mod buddy;
+mod bump;
+mod junk;
+mod pool;
+
+#[cfg(test)]
+mod tests;
+
+pub use bitmap::Bitmap;
+pub use buddy::Buddy;
+pub use bump::BumpAllocator;
+pub use junk::JunkFill;
+pub use pool::{BitmapAllocator, BuddyAllocator, Pool, PoolError, Zone};
 
 use crate::addr::{PageSize, PhysAddr};
 

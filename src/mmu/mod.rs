@@ -42,7 +42,7 @@ pub use translate::Translation;
 
 use crate::arch::Arch;
 use crate::memory::PhysMemory;
-use crate::tlb::{Scope, Side, Space, Tlb};
+use crate::tlb::{Scope, SetAssociative, Side, Space, Tlb};
 use contexts::Contexts;
 use filter::Filter;
 
@@ -52,7 +52,7 @@ const MAX_RACES: u32 = 1 << 16;
 /// One hart's MMU: an architecture's control state, a TLB and a memory.
 ///
 /// `M` is usually a shared handle (`&Bus`, `Arc<Bus>`): one memory serves any number of harts.
-pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = ()> {
+pub struct Mmu<A: Arch, M: PhysMemory, T: Tlb = SetAssociative> {
     filter: Filter<A::Context>,
     arch: A,
     tlb: T,

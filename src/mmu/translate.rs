@@ -120,7 +120,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
                     }
                     hit => {
                         self.stats.rewalks += u64::from(hit.is_some());
-                        let entry = self.walk(context, access, key.space)?;
+                        self.stats.walks += 1;
+                        let entry = self.begin_walk(context, access, key.space)?;
                         let inserted = self.tlb.insert(entry, side);
                         self.touched(inserted.touched);
                         self.rippled(inserted.ripple);
@@ -130,7 +131,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             }
             Lookup::Bare => {
                 self.stats.bare += 1;
-                (access.va.0, self.walk(context, access, Space::default())?, None)
+                let entry = self.begin_walk(context, access, Space::default())?;
+                (access.va.0, entry, None)
             }
         };
         let pa = PhysAddr(entry.address(va));
@@ -193,7 +195,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     }
 
     /// Walks, beginning again when another hart was faster.
-    fn walk(
+    fn begin_walk(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
@@ -201,7 +203,6 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ) -> Result<TlbEntry, AccessError<A::Fault>> {
         let mut error = WalkError::Raced;
         for _ in 0..MAX_RACES {
-            self.stats.walks += 1;
             let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
             let walked = self.arch.walk(context, access, &mut port);
             self.stats.pte_reads += port.reads;

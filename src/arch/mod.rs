@@ -6,6 +6,7 @@
 
 pub mod custom;
 pub mod software;
+pub mod x86;
 
 use crate::access::{Access, AccessKind};
 use crate::addr::{PhysAddr, VirtAddr};

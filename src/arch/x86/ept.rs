@@ -1,0 +1,255 @@
+//! Extended page tables (SDM Vol. 3C, 29.3).
+//!
+//! ```text
+//!  63 51 ........ 12 11  10   9   8   7   6    5..3    2   1   0
+//! +--+--------------+--+----+---+---+---+----+-------+---+---+---+
+//! |  |   address    |  | XU | D | A |PS |IPAT|memtype| X | W | R |     XU: only with mode-based execute control
+//! +--+--------------+--+----+---+---+---+----+-------+---+---+---+     A, D: only with EPTP bit 6
+//! ```
+//!
+//! An entry that grants nothing is absent. What cannot be granted (write without read), reserved bits and reserved
+//! memory types are a *misconfiguration*; anything else that stops an access is a *violation*. Sub-page write
+//! permissions, supervisor shadow-stack control, paging-write and guest-paging verification are not modelled: their
+//! entry bits are ignored, as on a processor without them.
+
+use super::config::Config;
+use super::fault::{EptQualification, Fault};
+use super::nested::{Mapped, Request};
+use super::pte::ADDRESS;
+use super::rights::Rights;
+use super::walk::{Direct, Job, Judge, Marked};
+use super::{X86, memtype, reserved};
+use crate::addr::GuestAddr;
+use crate::arch::{PteMemory, WalkError};
+use crate::radix::{Entry, Format, Leaf, Stage};
+
+bitflags::bitflags! {
+    /// The flags of an EPT entry.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct EptPte: u64 {
+        /// R: reads.
+        const READ = 1;
+        /// W: writes.
+        const WRITE = 1 << 1;
+        /// X: fetches; with mode-based execute control, from supervisor-mode linear addresses.
+        const EXECUTE = 1 << 2;
+        /// Ignore the guest's PAT. Leaves only.
+        const IGNORE_PAT = 1 << 6;
+        /// The entry maps a large page.
+        const LARGE = 1 << 7;
+        /// Has been used, while the EPT pointer asks for it.
+        const ACCESSED = 1 << 8;
+        /// Has been written through, while the EPT pointer asks for it. Leaves only.
+        const DIRTY = 1 << 9;
+        /// XU: fetches from user-mode linear addresses, with mode-based execute control.
+        const USER_EXECUTE = 1 << 10;
+    }
+}
+
+/// The EPT controls of a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ept {
+    /// The EPT pointer (SDM 25.6.11): root, walk length, and bit 6 for accessed and dirty bits.
+    pub pointer: u64,
+    /// Mode-based execute control.
+    pub mode_based_execute: bool,
+}
+
+/// The root that identifies translations made under an EPT pointer (EP4TA).
+pub(super) const fn root(pointer: u64) -> u64 {
+    pointer & ADDRESS
+}
+
+impl Ept {
+    pub(super) const fn root(&self) -> u64 {
+        root(self.pointer)
+    }
+
+    /// Whether entries are marked.
+    pub(super) const fn marks(&self) -> bool {
+        self.pointer & 1 << 6 != 0
+    }
+
+    /// The format of the tables.
+    #[must_use]
+    pub const fn format(&self, config: &Config) -> EptFormat {
+        let five_levels = self.pointer >> 3 & 7 == 4;
+        EptFormat {
+            top: if five_levels { 4 } else { 3 },
+            high: reserved::high(config, true, 51),
+            execute_only: config.ept_execute_only,
+            page1gb: config.ept_page1gb,
+            mode_based_execute: self.mode_based_execute,
+            marks: self.marks(),
+        }
+    }
+
+    pub(super) fn translate<P: PteMemory>(
+        &self,
+        x86: &X86,
+        request: &Request,
+        memory: &mut P,
+    ) -> Result<Mapped, WalkError<Fault>> {
+        let format = self.format(&x86.config);
+        let judge = Violation { ept: self, x86, request };
+        // Bits that the tables cannot index must be zero (SDM 29.3.2).
+        if request.gpa >> (if format.top == 4 { 57 } else { 48 }) != 0 {
+            return Err(WalkError::Fault(judge.absent()));
+        }
+        let job = Job {
+            format: &format,
+            stage: Stage::Second,
+            root: self.root(),
+            va: request.gpa,
+            writes: request.writes(),
+            on_fault: x86.config.accessed_on_fault,
+        };
+        let Leaf { base, size_bits, raw, limits, .. } = job.run(&mut Direct(memory), &judge)?;
+        let entry = EptPte::from_bits_retain(raw & limits);
+        let mut rights = Rights::empty();
+        rights.set(Rights::READ2, entry.contains(EptPte::READ));
+        rights.set(Rights::WRITE2, entry.contains(EptPte::WRITE));
+        rights.set(Rights::EXECUTE2, entry.contains(self.execute_bit(request)));
+        rights.set(Rights::DIRTY, raw & format.dirty() == format.dirty());
+        Ok(Mapped { base, size_bits, rights, attr: memtype::ept(raw >> 3 & 7, raw >> 6 & 1 != 0) })
+    }
+
+    /// The bit that allows fetches from the request's linear address.
+    fn execute_bit(&self, request: &Request) -> EptPte {
+        let user = request.last.is_some_and(|rights| rights.contains(Rights::USER));
+        if self.mode_based_execute && user { EptPte::USER_EXECUTE } else { EptPte::EXECUTE }
+    }
+}
+
+/// What EPT makes of the ends of its walks.
+struct Violation<'a> {
+    ept: &'a Ept,
+    x86: &'a X86,
+    request: &'a Request,
+}
+
+impl Violation<'_> {
+    /// The violation, with the rights `granted` by all levels together.
+    fn violation(&self, granted: u64) -> Fault {
+        let request = self.request;
+        let mut what = request.kind | EptQualification::from_bits_truncate((granted & 7) << 3);
+        let user_execute = self.ept.mode_based_execute && granted & EptPte::USER_EXECUTE.bits() != 0;
+        what.set(EptQualification::USER_EXECUTABLE, user_execute);
+        what.set(EptQualification::LINEAR_VALID, request.linear.is_some());
+        what.set(EptQualification::SHADOW_STACK, request.shadow_stack);
+        if let Some(rights) = request.last {
+            what |= EptQualification::FINAL;
+            if self.x86.config.ept_advanced_info {
+                what.set(EptQualification::USER_LINEAR, rights.contains(Rights::USER));
+                what.set(EptQualification::LINEAR_WRITABLE, rights.contains(Rights::WRITE));
+                what.set(EptQualification::LINEAR_NX, !rights.contains(Rights::EXECUTE));
+            }
+        }
+        Fault::EptViolation { qualification: what, gpa: GuestAddr(request.gpa), va: request.va() }
+    }
+}
+
+impl Judge for Violation<'_> {
+    fn absent(&self) -> Fault {
+        self.violation(0)
+    }
+    fn reserved(&self) -> Fault {
+        Fault::EptMisconfiguration { gpa: GuestAddr(self.request.gpa), va: self.request.va() }
+    }
+    #[inline]
+    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault> {
+        let granted = leaf.raw & leaf.limits;
+        let kind = self.request.kind;
+        let need = if kind.contains(EptQualification::FETCH) {
+            self.ept.execute_bit(self.request).bits()
+        } else {
+            // READ and WRITE of the qualification are R and W of the entry.
+            kind.bits() & 3
+        };
+        if granted & need == need { Ok(()) } else { Err(self.violation(granted)) }
+    }
+}
+
+/// EPT tables as a format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EptFormat {
+    top: u32,
+    high: u64,
+    execute_only: bool,
+    page1gb: bool,
+    pub(super) mode_based_execute: bool,
+    marks: bool,
+}
+
+impl EptFormat {
+    const RIGHTS: u64 =
+        EptPte::READ.bits() | EptPte::WRITE.bits() | EptPte::EXECUTE.bits() | EptPte::USER_EXECUTE.bits();
+
+    /// Combinations of rights that do not exist (SDM 29.3.3.1).
+    #[inline]
+    const fn misconfigured(&self, raw: u64) -> bool {
+        let execute = if self.mode_based_execute { Self::RIGHTS & !3 } else { EptPte::EXECUTE.bits() };
+        raw & EptPte::READ.bits() == 0
+            && (raw & EptPte::WRITE.bits() != 0 || (!self.execute_only && raw & execute != 0))
+    }
+}
+
+impl Format for EptFormat {
+    #[inline]
+    fn pte_bytes(&self) -> u32 {
+        8
+    }
+    #[inline]
+    fn top_level(&self) -> u32 {
+        self.top
+    }
+    #[inline]
+    fn shift(&self, level: u32) -> u32 {
+        12 + 9 * level
+    }
+    #[inline]
+    fn index_bits(&self, _level: u32) -> u32 {
+        9
+    }
+    #[inline]
+    fn decode(&self, raw: u64, level: u32) -> Entry {
+        let rights = if self.mode_based_execute { Self::RIGHTS } else { 7 };
+        if raw & rights == 0 {
+            return Entry::Absent;
+        }
+        if raw & self.high != 0 || self.misconfigured(raw) {
+            return Entry::Reserved;
+        }
+        let large = raw & EptPte::LARGE.bits() != 0;
+        let leaf = level == 0 || (large && (level == 1 || (level == 2 && self.page1gb)));
+        if leaf {
+            let bits = 12 + 9 * level;
+            // Memory types 2, 3 and 7 are reserved; so is everything between the flags and the page's address.
+            return match raw >> 3 & 7 {
+                2 | 3 | 7 => Entry::Reserved,
+                _ if raw & crate::addr::low_mask(bits) & !0xfff != 0 => Entry::Reserved,
+                _ => Entry::Leaf { base: raw & ADDRESS, size_bits: bits },
+            };
+        }
+        if large || raw & 0x78 != 0 { Entry::Reserved } else { Entry::Table(raw & ADDRESS) }
+    }
+    #[inline]
+    fn limits(&self, above: u64, raw: u64, _level: u32) -> u64 {
+        above & raw
+    }
+    #[inline]
+    fn initial_limits(&self) -> u64 {
+        Self::RIGHTS | EptPte::ACCESSED.bits()
+    }
+}
+
+impl Marked for EptFormat {
+    #[inline]
+    fn accessed(&self, _level: u32) -> u64 {
+        if self.marks { EptPte::ACCESSED.bits() } else { 0 }
+    }
+    #[inline]
+    fn dirty(&self) -> u64 {
+        if self.marks { EptPte::DIRTY.bits() } else { 0 }
+    }
+}

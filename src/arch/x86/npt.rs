@@ -1,0 +1,131 @@
+//! Nested paging (APM Vol. 2, 15.25): the second stage uses the ordinary formats, as the host's CR4 and EFER at VMRUN
+//! select them, from nCR3.
+//!
+//! Every access counts as a user-mode access here, so U/S must be set and R/W holds whatever CR0.WP says; accesses to
+//! the guest's tables count as data writes. A host in PAE mode has its four top entries read from memory on each walk.
+//! Guest-mode execute traps and supervisor shadow-stack checks are not modelled.
+
+use super::control::{Cr0, Cr4, Efer};
+use super::fault::{EptQualification, Fault, PageFaultCode, reports_fetches};
+use super::mode::Mode;
+use super::nested::{Mapped, Request};
+use super::pte::{self, Legacy32, LongMode, Pae};
+use super::rights::Rights;
+use super::walk::{Direct, Job, Judge, Marked};
+use super::{X86, memtype};
+use crate::addr::GuestAddr;
+use crate::arch::{PteMemory, WalkError};
+use crate::radix::{Leaf, Stage};
+
+/// The nested paging controls of a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Npt {
+    /// nCR3.
+    pub ncr3: u64,
+    /// The host's CR4.
+    pub cr4: Cr4,
+    /// The host's EFER. LME or LMA selects long mode.
+    pub efer: Efer,
+    /// The host's PAT.
+    pub pat: u64,
+}
+
+impl Npt {
+    /// The mode of the nested tables.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        let efer = if self.efer.intersects(Efer::LME.union(Efer::LMA)) {
+            self.efer.union(Efer::LMA)
+        } else {
+            self.efer
+        };
+        Mode::select(Cr0::PG, self.cr4, efer)
+    }
+
+    pub(super) fn translate<P: PteMemory>(
+        &self,
+        x86: &X86,
+        request: &Request,
+        memory: &mut P,
+    ) -> Result<Mapped, WalkError<Fault>> {
+        let nxe = self.efer.contains(Efer::NXE);
+        match self.mode() {
+            Mode::Off | Mode::Legacy32 => {
+                self.walk(&Legacy32::new(&x86.config, self.cr4.contains(Cr4::PSE)), 32, x86, request, memory)
+            }
+            Mode::Pae => self.walk(&Pae::in_memory(&x86.config, nxe), 32, x86, request, memory),
+            Mode::Level4 => self.walk(&LongMode::new(&x86.config, nxe, false), 48, x86, request, memory),
+            Mode::Level5 => self.walk(&LongMode::new(&x86.config, nxe, true), 57, x86, request, memory),
+        }
+    }
+
+    fn walk<F: Marked, P: PteMemory>(
+        &self,
+        format: &F,
+        bits: u32,
+        x86: &X86,
+        request: &Request,
+        memory: &mut P,
+    ) -> Result<Mapped, WalkError<Fault>> {
+        let judge = NestedFault { npt: self, request };
+        // A guest-physical address wider than the tables can index is not mapped.
+        if request.gpa >> bits != 0 {
+            return Err(WalkError::Fault(judge.absent()));
+        }
+        let job = Job {
+            format,
+            stage: Stage::Second,
+            root: self.ncr3 & pte::root_mask(self.mode()),
+            va: request.gpa,
+            writes: request.writes(),
+            on_fault: x86.config.accessed_on_fault,
+        };
+        let Leaf { base, size_bits, raw, limits, .. } = job.run(&mut Direct(memory), &judge)?;
+        let found = Rights::of_leaf(raw, limits);
+        let mut rights = Rights::READ2 | found & Rights::DIRTY;
+        rights.set(Rights::WRITE2, found.contains(Rights::WRITE));
+        rights.set(Rights::EXECUTE2, found.contains(Rights::EXECUTE));
+        let attr = memtype::npt(memtype::lookup(self.pat, pte::pat_index(raw, size_bits)));
+        Ok(Mapped { base, size_bits, rights, attr })
+    }
+}
+
+/// What NPT makes of the ends of its walks.
+struct NestedFault<'a> {
+    npt: &'a Npt,
+    request: &'a Request,
+}
+
+impl NestedFault<'_> {
+    fn fault(&self, why: PageFaultCode) -> Fault {
+        let request = self.request;
+        let mut code = why | PageFaultCode::USER;
+        code.set(PageFaultCode::WRITE, request.writes());
+        let fetch = request.kind.contains(EptQualification::FETCH);
+        code.set(PageFaultCode::FETCH, fetch && reports_fetches(self.npt.cr4, self.npt.efer));
+        code.set(PageFaultCode::SHADOW_STACK, request.shadow_stack);
+        let place = if request.last.is_some() { Fault::NPF_FINAL } else { Fault::NPF_TABLE };
+        Fault::NestedPage {
+            info: u64::from(code.bits()) | place,
+            gpa: GuestAddr(request.gpa),
+            va: request.va(),
+        }
+    }
+}
+
+impl Judge for NestedFault<'_> {
+    fn absent(&self) -> Fault {
+        self.fault(PageFaultCode::empty())
+    }
+    fn reserved(&self) -> Fault {
+        self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED)
+    }
+    #[inline]
+    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault> {
+        let mut need = Rights::USER;
+        need.set(Rights::WRITE, self.request.writes());
+        need.set(Rights::EXECUTE, self.request.kind.contains(EptQualification::FETCH));
+        let rights = Rights::of_leaf(leaf.raw, leaf.limits);
+        if rights.contains(need) { Ok(()) } else { Err(self.fault(PageFaultCode::PRESENT)) }
+    }
+}

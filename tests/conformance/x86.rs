@@ -1,33 +1,184 @@
-//! Not written yet.
+//! x86 cases: control registers by name, `invlpg`, `invpcid` and `mov-cr3`, and the faults #PF, #GP, #SS and NPF.
+
+use softmmu::access::Access;
+use softmmu::addr::{GuestAddr, VirtAddr, Vmid};
+use softmmu::arch::x86::{
+    Config, Control, Cr0, Cr4, Efer, Fault, Fence, Flavor, Guest, Mode, Npt, Registers, Second, Vendor, X86,
+};
+use softmmu::mmu::{AccessError, Mmu};
 
 use crate::case::{AccessStep, Case, FaultMap, Header, InvalidateStep, Outcome};
 use crate::keys::{Keys, NotBuilt};
-use crate::machine::Machine;
+use crate::machine::{Machine, fault_map, perform};
 use crate::sparse::SparseMemory;
 use crate::tlb::TestTlb;
 
-pub enum Driver {}
+pub struct Driver {
+    mmu: Mmu<X86, SparseMemory, TestTlb>,
+}
+
+/// RFLAGS.AC.
+const AC: u64 = 1 << 18;
 
 impl Machine for Driver {
     const LATITUDE: u64 = 0x60;
 
-    fn new(header: &Header, _case: &Case, _memory: SparseMemory, _tlb: TestTlb) -> Result<Self, NotBuilt> {
-        Err(NotBuilt::new(format!("arch {}", header.arch)))
+    fn new(_: &Header, case: &Case, memory: SparseMemory, tlb: TestTlb) -> Result<Self, NotBuilt> {
+        let ctl = &case.ctl;
+        let config = config(ctl)?;
+        let registers = Registers {
+            cr0: Cr0::from_bits_retain(ctl.need("cr0")?),
+            cr3: ctl.need("cr3")?,
+            cr4: Cr4::from_bits_retain(ctl.need("cr4")?),
+            efer: Efer::from_bits_retain(ctl.need("efer")?),
+            pkru: ctl.num("pkru")?.unwrap_or(0) as u32,
+            pkrs: ctl.num("pkrs")?.unwrap_or(0) as u32,
+            pat: ctl.num("pat")?.unwrap_or(Registers::default().pat),
+            ac: ctl.num("rflags")?.unwrap_or(2) & AC != 0,
+            cpl: 0,
+        };
+        let guest = npt(ctl)?.map(guest);
+        let mut driver = Self { mmu: Mmu::new(X86::new(config), memory, tlb) };
+        driver.control(Control::Enter { registers, guest, pdptes: None })?;
+        driver.check_mode(&case.mode)?;
+        Ok(driver)
     }
 
     fn memory(&self) -> &SparseMemory {
-        match *self {}
+        self.mmu.memory()
     }
 
-    fn access(&mut self, _step: &AccessStep) -> Result<Outcome, NotBuilt> {
-        match *self {}
+    fn access(&mut self, step: &AccessStep) -> Result<Outcome, NotBuilt> {
+        let cpl = match step.keys.text("priv")? {
+            Some("user") => 3,
+            Some("supervisor") => 0,
+            other => return Err(NotBuilt::new(format!("priv {other:?}"))),
+        };
+        if self.mmu.arch().registers().cpl != cpl {
+            self.control(Control::Cpl(cpl))?;
+        }
+        let flavor = if step.keys.flag("stack")? == Some(true) { Flavor::Stack } else { Flavor::Normal };
+        let access = Access { va: VirtAddr(step.va), len: step.size, kind: step.kind, flavor };
+        Ok(perform(&mut self.mmu, &access).unwrap_or_else(|fault| Outcome::Fault(spelled(fault))))
     }
 
-    fn invalidate(&mut self, _step: &InvalidateStep) -> Result<Option<FaultMap>, NotBuilt> {
-        match *self {}
+    fn invalidate(&mut self, step: &InvalidateStep) -> Result<Option<FaultMap>, NotBuilt> {
+        match step.kind.as_str() {
+            "invlpg" => self.mmu.fence(Fence::Invlpg(VirtAddr(step.keys.need("va")?))),
+            "mov-cr3" => return self.try_control(Control::Cr3(step.keys.need("cr3")?)),
+            "invpcid" => {
+                let (kind, pcid) = (step.keys.need("type")?, step.keys.num("pcid")?.unwrap_or(0));
+                let va = step.keys.num("va")?.unwrap_or(0);
+                match self.mmu.arch().invpcid(kind, [pcid, va]) {
+                    Ok(fence) => self.mmu.fence(fence),
+                    Err(fault) => return Ok(Some(spelled(fault))),
+                }
+            }
+            other => return Err(NotBuilt::new(format!("invalidate {other}"))),
+        }
+        Ok(None)
     }
 
-    fn set(&mut self, _ctl: &Keys) -> Result<(), NotBuilt> {
-        match *self {}
+    fn set(&mut self, ctl: &Keys) -> Result<(), NotBuilt> {
+        let registers = *self.mmu.arch().registers();
+        if let Some(npt) = npt(ctl)? {
+            self.control(Control::Enter { registers, guest: Some(guest(npt)), pdptes: None })?;
+        }
+        if let Some(rflags) = ctl.num("rflags")? {
+            self.control(Control::Ac(rflags & AC != 0))?;
+        }
+        let writes: [(&str, fn(u64) -> Control); 7] = [
+            ("pkru", |value| Control::Pkru(value as u32)),
+            ("pkrs", |value| Control::Pkrs(value as u32)),
+            ("pat", Control::Pat),
+            ("efer", Control::Efer),
+            ("cr0", Control::Cr0),
+            ("cr4", Control::Cr4),
+            ("cr3", Control::Cr3),
+        ];
+        for (name, change) in writes {
+            if let Some(value) = ctl.num(name)? {
+                self.control(change(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Driver {
+    /// A control change that no case expects to fault.
+    fn control(&mut self, change: Control) -> Result<(), NotBuilt> {
+        match self.try_control(change)? {
+            None => Ok(()),
+            Some(fault) => Err(NotBuilt::new(format!("{change:?} raises {fault:?}"))),
+        }
+    }
+
+    fn try_control(&mut self, change: Control) -> Result<Option<FaultMap>, NotBuilt> {
+        match self.mmu.control(change) {
+            Ok(()) => Ok(None),
+            Err(AccessError::Fault(fault)) => Ok(Some(spelled(fault))),
+            Err(error) => Err(NotBuilt::new(error.to_string())),
+        }
+    }
+
+    /// The mode's name must say what the registers do.
+    fn check_mode(&self, mode: &str) -> Result<(), NotBuilt> {
+        let (first, second) = mode.split_once('+').map_or((mode, None), |(first, npt)| (first, Some(npt)));
+        let named = match first {
+            "legacy32" => Mode::Legacy32,
+            "pae" => Mode::Pae,
+            "4level" => Mode::Level4,
+            "5level" => Mode::Level5,
+            _ => return Err(NotBuilt::new(format!("mode {mode}"))),
+        };
+        let arch = self.mmu.arch();
+        let nested = arch.guest().is_some();
+        if arch.mode() != named || nested != (second == Some("npt")) || (second.is_some() && !nested) {
+            return Err(NotBuilt::new(format!("mode {mode} with the registers of {:?}", arch.mode())));
+        }
+        Ok(())
+    }
+}
+
+fn config(ctl: &Keys) -> Result<Config, NotBuilt> {
+    let preset = match ctl.text("vendor")? {
+        Some("amd") => Config::AMD,
+        None | Some("intel") => Config::INTEL,
+        Some(other) => return Err(NotBuilt::new(format!("vendor {other}"))),
+    };
+    debug_assert!(matches!(preset.vendor, Vendor::Amd | Vendor::Intel));
+    let maxphyaddr = ctl.num("maxphyaddr")?.unwrap_or(52) as u8;
+    Ok(Config { maxphyaddr, page1gb: ctl.flag("page1gb")?.unwrap_or(true), ..preset })
+}
+
+fn npt(ctl: &Keys) -> Result<Option<Npt>, NotBuilt> {
+    let Some(ncr3) = ctl.num("ncr3")? else { return Ok(None) };
+    Ok(Some(Npt {
+        ncr3,
+        cr4: Cr4::from_bits_retain(ctl.need("ncr4")?),
+        efer: Efer::from_bits_retain(ctl.need("nefer")?),
+        pat: Registers::default().pat,
+    }))
+}
+
+/// ASID 0: every entry drops what the last one cached.
+fn guest(npt: Npt) -> Guest {
+    Guest { vmid: Vmid(0), second: Some(Second::Npt(npt)) }
+}
+
+fn spelled(fault: Fault) -> FaultMap {
+    match fault {
+        Fault::Page { code, cr2 } => {
+            fault_map([("vector", 14), ("error_code", code.bits().into()), ("cr2", cr2.0)])
+        }
+        Fault::GeneralProtection { .. } => fault_map([("vector", 13), ("error_code", 0)]),
+        Fault::Stack { .. } => fault_map([("vector", 12), ("error_code", 0)]),
+        Fault::NestedPage { info, gpa: GuestAddr(gpa), .. } => {
+            fault_map([("npf", 1), ("error_code", info), ("gpa", gpa)])
+        }
+        Fault::EptViolation { .. } | Fault::EptMisconfiguration { .. } => {
+            unreachable!("no case has EPT: {fault}")
+        }
     }
 }

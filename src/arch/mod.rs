@@ -5,6 +5,7 @@
 //! and no TLB; the [`Mmu`](crate::mmu::Mmu) asks it and acts.
 
 pub mod custom;
+pub mod riscv;
 pub mod software;
 pub mod x86;
 

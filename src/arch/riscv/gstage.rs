@@ -1,0 +1,110 @@
+//! Stage two: guest-physical addresses, and VS-stage tables that lie behind them (privileged manual, "Two-Stage Address
+//! Translation").
+//!
+//! [`Nested`] is what makes two stages of one walk: it hands the stage-one walk its entries, translating the place of
+//! each through the G-stage first. Where a page of VS-stage tables is refused there, that is a guest-page fault of the
+//! *original* access's type, with the address of the entry and a pseudo-instruction.
+//!
+//! As the machine of the recorded corpora does: entries are read as a load would (A is set in the G-stage leaf; MXR does
+//! not apply) and updated as a store would (D is set, W is needed); marks set on the way stay set when the access faults
+//! later. The manual asks for no more and no less than this except that it also allows A to be set speculatively.
+
+use super::context::Context;
+use super::csr::Mode;
+use super::pte::{Sv32x4, Sv39x4, Sv48x4, Sv57x4};
+use super::rights::{Need, Use};
+use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, first, stage};
+use super::{Flavor, Riscv};
+use crate::access::Access;
+use crate::arch::{FaultClass, PteMemory};
+use crate::radix::{PteRef, PteSource, Stage};
+use crate::tlb::TlbEntry;
+
+/// Translates `gpa`: steps as for stage one, except that the root is four tables long, that U must be set, and that
+/// page faults become guest-page faults.
+fn second<P: PteMemory>(
+    hart: &Riscv,
+    mode: Mode,
+    gpa: u64,
+    what: Use,
+    need: Need,
+    physical: &mut Physical<'_, P>,
+) -> Result<Found, Trouble> {
+    let ask = Ask { what, need, hardware: hart.hardware_marks(false) };
+    let (root, rules) = (hart.hgatp.root, hart.second_rules);
+    let found = match mode {
+        Mode::Bare => Ok(Found::identity(gpa)),
+        Mode::Sv32 => stage(&Sv32x4::new(rules), Stage::Second, root, gpa, ask, physical),
+        Mode::Sv39 => stage(&Sv39x4::new(rules), Stage::Second, root, gpa, ask, physical),
+        Mode::Sv48 => stage(&Sv48x4::new(rules), Stage::Second, root, gpa, ask, physical),
+        Mode::Sv57 => stage(&Sv57x4::new(rules), Stage::Second, root, gpa, ask, physical),
+    };
+    found.map_err(|trouble| match trouble {
+        // Shadow stacks do not exist here: what stage one would call misuse is a missing right.
+        Trouble::Page(_) | Trouble::Access(FaultClass::Protection) => Trouble::Guest { gpa, implicit: None },
+        other => other,
+    })
+}
+
+/// VS-stage tables, in guest-physical memory.
+struct Nested<'a, P> {
+    hart: &'a Riscv,
+    mode: Mode,
+    physical: Physical<'a, P>,
+}
+
+impl<P: PteMemory> Nested<'_, P> {
+    /// Where an entry is in physical memory, if the G-stage lets it be used so.
+    fn place(&mut self, at: PteRef, what: Use) -> Result<PteRef, Trouble> {
+        let need = Need::second(what, false);
+        let found =
+            second(self.hart, self.mode, at.addr, what, need, &mut self.physical).map_err(|trouble| {
+                match trouble {
+                    Trouble::Guest { gpa, .. } => Trouble::Guest { gpa, implicit: Some(what == Use::Store) },
+                    other => other,
+                }
+            })?;
+        Ok(PteRef { addr: found.address(at.addr), ..at })
+    }
+}
+
+impl<P: PteMemory> PteSource for Nested<'_, P> {
+    type Error = Trouble;
+
+    fn read(&mut self, at: PteRef) -> Result<u64, Trouble> {
+        let place = self.place(at, Use::Load)?;
+        self.physical.read(place)
+    }
+
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+        self.physical.resume(stage, va)
+    }
+
+    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
+        self.physical.descended(stage, va, level, table, limits);
+    }
+}
+
+impl<P: PteMemory> Tables for Nested<'_, P> {
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, Trouble> {
+        let place = self.place(at, Use::Store)?;
+        self.physical.update(place, old, new)
+    }
+}
+
+/// Both stages, the second of them on.
+pub(super) fn translate<P: PteMemory>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    va: u64,
+    physical: Physical<'_, P>,
+) -> Result<TlbEntry, Trouble> {
+    let mut nested = Nested { hart, mode: context.second, physical };
+    let found1 = first(hart, context, access, context.first, va, &mut nested)?;
+    let what = Context::usage(access.kind, access.flavor);
+    let need = context.need(access.kind).second_half();
+    let gpa = found1.address(va);
+    let found2 = second(hart, context.second, gpa, what, need, &mut nested.physical)?;
+    Ok(entry(context, va, found1, Some(found2)))
+}

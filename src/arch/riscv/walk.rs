@@ -1,0 +1,263 @@
+//! Stage one: "Virtual Address Translation Process" (privileged manual, Sv32 section; the other modes share it).
+//!
+//! The radix engine does steps 1 to 4 through the format. Here are the canonical check before it, step 5 (rights), step
+//! 7 (accessed and dirty bits) and the outcome. Where entries come from is the [`Tables`]'s business: physical memory
+//! behind PMP here, guest-physical memory behind the second stage in [`gstage`](super::gstage).
+
+use super::context::Context;
+use super::csr::Mode;
+use super::pmp::{Pmp, PmpAccess, PmpFlags};
+use super::pte::{G, Sv32, Sv39, Sv48, Sv57, pbmt};
+use super::rights::{Need, OPEN, Rights, Use, rights_of};
+use super::{Flavor, Riscv, gstage};
+use crate::access::Access;
+use crate::addr::low_mask;
+use crate::arch::{FaultClass, PteMemory};
+use crate::memory::BusError;
+use crate::radix::{Encode, PteRef, PteSource, Stage, Stop, walk};
+use crate::tlb::TlbEntry;
+
+/// Why there is no translation, before it gets its exception code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// A page fault.
+    Page(FaultClass),
+    /// An access fault.
+    Access(FaultClass),
+    /// A guest-page fault at `gpa`; `implicit` if that was a VS-stage table, with whether it was to be written.
+    Guest { gpa: u64, implicit: Option<bool> },
+    /// An entry changed between read and update.
+    Raced,
+}
+
+/// Memory that holds page tables.
+pub(super) trait Tables: PteSource<Error = Trouble> {
+    /// Replaces the entry at `at` if it still reads `old`; `false` if it does not.
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, Trouble>;
+}
+
+/// Tables in physical memory. PMP sees a walk's reads and writes as S-mode's ("Physical Memory Protection and Paging").
+pub(super) struct Physical<'a, P> {
+    pub(super) memory: &'a mut P,
+    /// The protection, where there is any.
+    pub(super) pmp: Option<&'a Pmp>,
+}
+
+impl<P> Physical<'_, P> {
+    #[inline]
+    fn check(&self, at: PteRef, need: PmpFlags) -> Result<(), Trouble> {
+        match self.pmp {
+            Some(pmp) if !pmp.allows(PmpAccess { need, machine: false }, at.addr, u64::from(at.bytes)) => {
+                Err(Trouble::Access(FaultClass::Physical))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused_by_bus(_: BusError) -> Trouble {
+    Trouble::Access(FaultClass::Physical)
+}
+
+impl<P: PteMemory> PteSource for Physical<'_, P> {
+    type Error = Trouble;
+
+    #[inline]
+    fn read(&mut self, at: PteRef) -> Result<u64, Trouble> {
+        self.check(at, PmpFlags::R)?;
+        self.memory.read(at).map_err(refused_by_bus)
+    }
+
+    #[inline]
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+        self.memory.resume(stage, va)
+    }
+
+    #[inline]
+    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
+        self.memory.descended(stage, va, level, table, limits);
+    }
+}
+
+impl<P: PteMemory> Tables for Physical<'_, P> {
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, Trouble> {
+        self.check(at, PmpFlags::R | PmpFlags::W)?;
+        self.memory.update(at, old, new).map_err(refused_by_bus)
+    }
+}
+
+/// A leaf that allows the access, its accessed and dirty bits set.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    /// First byte of the page.
+    pub(super) base: u64,
+    pub(super) size_bits: u32,
+    pub(super) rights: u32,
+    pub(super) pbmt: u16,
+    pub(super) global: bool,
+    pub(super) level: u32,
+}
+
+impl Found {
+    /// What a stage that does not translate yields for `address`.
+    pub(super) const fn identity(address: u64) -> Self {
+        let size_bits = 63;
+        let base = address & !low_mask(size_bits);
+        Self { base, size_bits, rights: OPEN, pbmt: 0, global: false, level: 0 }
+    }
+
+    #[inline]
+    pub(super) const fn address(&self, va: u64) -> u64 {
+        self.base | va & low_mask(self.size_bits)
+    }
+}
+
+/// Who asks one stage for what.
+#[derive(Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) what: Use,
+    pub(super) need: Need,
+    /// Accessed and dirty bits are set by hardware (`xenvcfg.ADUE`), rather than page-faulted for (Svade).
+    pub(super) hardware: bool,
+}
+
+/// Walks one stage and settles rights and marks.
+#[inline]
+pub(super) fn stage<F: Encode, T: Tables>(
+    format: &F,
+    which: Stage,
+    root: u64,
+    va: u64,
+    ask: Ask,
+    tables: &mut T,
+) -> Result<Found, Trouble> {
+    if !format.translates(va) {
+        return Err(Trouble::Page(FaultClass::Address));
+    }
+    let leaf = walk(format, which, root, va, tables).map_err(|stop| match stop {
+        Stop::Absent { .. } => Trouble::Page(FaultClass::NotMapped),
+        Stop::Reserved { .. } => Trouble::Page(FaultClass::Malformed),
+        Stop::Source { error, .. } => error,
+    })?;
+    let mut rights = rights_of(leaf.raw);
+    if !ask.need.met_by(rights) {
+        if !ask.need.allowed_by(rights) {
+            return Err(refusal(ask, rights));
+        }
+        let due = ask.need.due(rights);
+        if !ask.hardware {
+            return Err(Trouble::Page(FaultClass::Protection));
+        }
+        if !tables.update(leaf.at, leaf.raw, leaf.raw | due)? {
+            return Err(Trouble::Raced);
+        }
+        rights = rights_of(leaf.raw | due);
+    }
+    Ok(Found {
+        base: leaf.base,
+        size_bits: leaf.size_bits,
+        rights,
+        pbmt: pbmt(leaf.raw),
+        global: (leaf.raw | leaf.limits) & G != 0,
+        level: leaf.at.level,
+    })
+}
+
+/// What a leaf that does not allow the access raises: a page fault, but an access fault where a shadow stack is
+/// misused (Zicfiss, "Shadow Stack Memory Protection"), the U bit being looked at first.
+#[cold]
+fn refusal(ask: Ask, rights: u32) -> Trouble {
+    let has = Rights::from_bits_truncate(rights);
+    let misused = match ask.what {
+        _ if ask.need.refused_by_user_bit(rights) => false,
+        Use::Fetch | Use::Store => has.contains(Rights::SHADOW),
+        // Shadow-stack instructions page-fault on read-only pages (copy on write), and are refused all others.
+        Use::ShadowLoad | Use::ShadowStore => {
+            !has.contains(Rights::SHADOW) && has.intersects(Rights::WRITE | Rights::EXECUTE)
+        }
+        Use::Load | Use::LoadExecutable => false,
+    };
+    if misused { Trouble::Access(FaultClass::Protection) } else { Trouble::Page(FaultClass::Protection) }
+}
+
+/// Translates `va` (already masked) through both stages as the context has them.
+#[inline]
+pub(super) fn translate<P: PteMemory>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    va: u64,
+    memory: &mut P,
+) -> Result<TlbEntry, Trouble> {
+    let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
+    if context.second != Mode::Bare {
+        return gstage::translate(hart, context, access, va, physical);
+    }
+    let found = match context.first {
+        Mode::Bare => {
+            let page = va & !0xfff;
+            return Ok(entry(
+                context,
+                page,
+                Found { base: page, size_bits: 12, ..Found::identity(va) },
+                None,
+            ));
+        }
+        mode => first(hart, context, access, mode, va, &mut physical)?,
+    };
+    Ok(entry(context, va, found, None))
+}
+
+/// Stage one under paging mode `mode`.
+#[inline]
+pub(super) fn first<T: Tables>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    mode: Mode,
+    va: u64,
+    tables: &mut T,
+) -> Result<Found, Trouble> {
+    let (atp, rules) =
+        if context.virt { (&hart.vsatp, hart.guest_rules) } else { (&hart.satp, hart.host_rules) };
+    let ask = Ask {
+        what: Context::usage(access.kind, access.flavor),
+        need: context.need(access.kind).first_half(),
+        hardware: hart.hardware_marks(context.virt),
+    };
+    match mode {
+        Mode::Bare => Ok(Found::identity(va)),
+        Mode::Sv32 => stage(&Sv32::new(rules), Stage::First, atp.root, va, ask, tables),
+        Mode::Sv39 => stage(&Sv39::new(rules), Stage::First, atp.root, va, ask, tables),
+        Mode::Sv48 => stage(&Sv48::new(rules), Stage::First, atp.root, va, ask, tables),
+        Mode::Sv57 => stage(&Sv57::new(rules), Stage::First, atp.root, va, ask, tables),
+    }
+}
+
+/// What the TLB keeps: both leaves as one translation of the smaller page.
+#[inline]
+pub(super) fn entry(context: &Context, va: u64, first: Found, second: Option<Found>) -> TlbEntry {
+    let gpa = first.address(va);
+    let (pa, size_bits, leaf2_bits, rights2, pbmt2) = match second {
+        None => (gpa, first.size_bits, 0, 0, 0),
+        Some(second) => {
+            let size_bits = first.size_bits.min(second.size_bits);
+            (second.address(gpa), size_bits, second.size_bits, second.rights, second.pbmt)
+        }
+    };
+    let page = !low_mask(size_bits);
+    TlbEntry {
+        va: va & page,
+        pa: pa & page,
+        gpa: gpa & page,
+        rights: u64::from(first.rights | rights2 << super::rights::SECOND),
+        space: context.space,
+        global: first.global,
+        size_bits: size_bits as u8,
+        leaf_bits: first.size_bits as u8,
+        leaf2_bits: leaf2_bits as u8,
+        level: first.level as u8,
+        // "Svpbmt": a VS-stage type overrides the G-stage's, which overrides the PMAs.
+        attr: if first.pbmt != 0 { first.pbmt } else { pbmt2 },
+    }
+}

@@ -84,8 +84,12 @@ impl Machine for Driver {
         let id = |key| Ok(step.keys.num(key)?.map(|id| id as u16));
         let fence = match step.kind.as_str() {
             "sfence.vma" | "sinval.vma" => Fence::SfenceVma { va: step.keys.num("va")?, asid: id("asid")? },
-            "hfence.vvma" | "hinval.vvma" => Fence::HfenceVvma { va: step.keys.num("va")?, asid: id("asid")? },
-            "hfence.gvma" | "hinval.gvma" => Fence::HfenceGvma { gpa: step.keys.num("gpa")?, vmid: id("vmid")? },
+            "hfence.vvma" | "hinval.vvma" => {
+                Fence::HfenceVvma { va: step.keys.num("va")?, asid: id("asid")? }
+            }
+            "hfence.gvma" | "hinval.gvma" => {
+                Fence::HfenceGvma { gpa: step.keys.num("gpa")?, vmid: id("vmid")? }
+            }
             "sfence.w.inval" | "sfence.inval.ir" => return Ok(None),
             other => return Err(NotBuilt::new(format!("invalidate {other}"))),
         };

@@ -82,6 +82,16 @@ pub struct Config {
     /// Whether SFENCE.VMA and HFENCE.VVMA with an address leave cached non-leaf entries alone, as the manual lets
     /// them ("only leaf page table entries"). Default: yes; Rocket does, and Linux relies on no more.
     pub address_fences_spare_tables: bool,
+    /// Whether HFENCE.GVMA with an address also drops translations for which a VS-stage *table* may lie at that
+    /// address: since a combined translation does not say through which tables it was found, all of the VM's go, but
+    /// for those made under a Bare `vsatp`. The manual lets such a translation stay until an HFENCE.VVMA; Spike and
+    /// Rocket drop everything. Default: yes.
+    pub guest_fences_reach_tables: bool,
+    /// Whether a translation that is global at VS-stage and went through the G-stage serves the guest's other ASIDs.
+    /// The manual lets a machine make nothing of G. It can be seen here: the walk that is saved would have used other
+    /// tables, and would have set A where the G-stage maps those. Default: no; Spike walks. Without a second stage,
+    /// global translations always serve every ASID.
+    pub share_guest_globals: bool,
     /// Whether `mstatus.MXR` switches pointer masking off for M-mode's own accesses too. The manual speaks of MXR "in
     /// effect at the effective privilege mode"; the default is no: MXR says nothing about M.
     pub mxr_unmasks_machine: bool,
@@ -103,6 +113,8 @@ impl Config {
             misaligned_after_translation: false,
             report_guest_address: true,
             address_fences_spare_tables: true,
+            guest_fences_reach_tables: true,
+            share_guest_globals: false,
             mxr_unmasks_machine: false,
         }
     }

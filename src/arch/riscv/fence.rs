@@ -45,8 +45,9 @@ pub(super) fn scopes(hart: &Riscv, fence: Fence, drop: &mut dyn FnMut(Scope)) {
         Fence::HfenceGvma { gpa, vmid } => {
             let id = vmid.unwrap_or(0) & low_mask(u32::from(hart.config.vmid_bits)) as u16;
             let mask = if vmid.is_some() { Space::REGIME | Space::VMID } else { Space::REGIME };
-            let span = gpa.map_or(Span::All, |gpa| Span::Guest { first: gpa, last: gpa });
-            for regime in [regime::GUEST, regime::GUEST_BARE] {
+            let page = gpa.map_or(Span::All, |gpa| Span::Guest { first: gpa, last: gpa });
+            let paged = if hart.config.guest_fences_reach_tables { Span::All } else { page };
+            for (regime, span) in [(regime::GUEST, paged), (regime::GUEST_BARE, page)] {
                 let space = Space::new(regime, Vmid(id), Asid(0));
                 drop(Scope { space, mask, globals: true, span, leaves_only: false });
             }

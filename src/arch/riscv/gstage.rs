@@ -101,7 +101,8 @@ pub(super) fn translate<P: PteMemory>(
     physical: Physical<'_, P>,
 ) -> Result<TlbEntry, Trouble> {
     let mut nested = Nested { hart, mode: context.second, physical };
-    let found1 = first(hart, context, access, context.first, va, &mut nested)?;
+    let mut found1 = first(hart, context, access, context.first, va, &mut nested)?;
+    found1.global &= hart.config.share_guest_globals;
     let what = Context::usage(access.kind, access.flavor);
     let need = context.need(access.kind).second_half();
     let gpa = found1.address(va);

@@ -14,6 +14,7 @@
 //! | [`table`] | page tables that can be edited: radix tables of every format, hashed tables |
 //! | [`arch`] | what each architecture says: control state, rights, faults |
 //! | [`mmu`] | one hart's port into memory |
+//! | [`store`] | where pages go when frames run out |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
@@ -28,5 +29,6 @@ pub mod frame;
 pub mod memory;
 pub mod mmu;
 pub mod radix;
+pub mod store;
 pub mod table;
 pub mod tlb;

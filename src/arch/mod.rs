@@ -4,6 +4,7 @@
 //! An [`Arch`] is a small `Copy` value holding the control registers that matter to translation. It owns no memory
 //! and no TLB; the [`Mmu`](crate::mmu::Mmu) asks it and acts.
 
+pub mod aarch64;
 pub mod custom;
 pub mod riscv;
 pub mod software;

@@ -1,0 +1,161 @@
+//! What a translation permits, to whom (DDI 0487, D8.4).
+//!
+//! A TLB entry keeps the answer for every privilege and every setting of WXN, PAN and EPAN at once, one bit each: a
+//! context asks for the bits that it needs, and "may it?" is one mask. So a change of PSTATE or of those SCTLR bits acts
+//! at once, on hits too.
+
+use super::descriptor::{Descriptor, limit};
+use crate::access::AccessKind;
+
+bitflags::bitflags! {
+    /// The rights of a translation; what a context needs of one.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Rights: u64 {
+        /// Privileged loads.
+        const PRIV_READ = 1;
+        /// Privileged stores.
+        const PRIV_WRITE = 1 << 1;
+        /// Privileged fetches.
+        const PRIV_EXECUTE = 1 << 2;
+        /// EL0 loads.
+        const USER_READ = 1 << 3;
+        /// EL0 stores.
+        const USER_WRITE = 1 << 4;
+        /// EL0 fetches.
+        const USER_EXECUTE = 1 << 5;
+        /// Privileged fetches while `SCTLR_ELx.WXN` is set.
+        const PRIV_EXECUTE_WXN = 1 << 6;
+        /// EL0 fetches while `SCTLR_ELx.WXN` is set.
+        const USER_EXECUTE_WXN = 1 << 7;
+        /// Privileged loads while `PSTATE.PAN` is set.
+        const PRIV_READ_PAN = 1 << 8;
+        /// Privileged stores while `PSTATE.PAN` is set.
+        const PRIV_WRITE_PAN = 1 << 9;
+        /// Privileged loads while `PSTATE.PAN` and `SCTLR_ELx.EPAN` are set.
+        const PRIV_READ_EPAN = 1 << 10;
+        /// Privileged stores while `PSTATE.PAN` and `SCTLR_ELx.EPAN` are set.
+        const PRIV_WRITE_EPAN = 1 << 11;
+        /// Unaligned data accesses: the memory is Normal.
+        const UNALIGNED = 1 << 12;
+        /// Addresses of the lower half, for which `E0PD1` leaves EL0 free.
+        const LOWER = 1 << 13;
+        /// Addresses of the upper half, for which `E0PD0` leaves EL0 free.
+        const UPPER = 1 << 14;
+
+        /// All loads.
+        const READS = Self::PRIV_READ.bits() | Self::USER_READ.bits() | Self::PRIV_READ_PAN.bits()
+            | Self::PRIV_READ_EPAN.bits();
+        /// All stores.
+        const WRITES = Self::PRIV_WRITE.bits() | Self::USER_WRITE.bits() | Self::PRIV_WRITE_PAN.bits()
+            | Self::PRIV_WRITE_EPAN.bits();
+        /// All privileged fetches.
+        const PRIV_FETCHES = Self::PRIV_EXECUTE.bits() | Self::PRIV_EXECUTE_WXN.bits();
+        /// All EL0 fetches.
+        const USER_FETCHES = Self::USER_EXECUTE.bits() | Self::USER_EXECUTE_WXN.bits();
+        /// Everything that permissions decide.
+        const ACCESSES = Self::READS.bits() | Self::WRITES.bits() | Self::PRIV_FETCHES.bits()
+            | Self::USER_FETCHES.bits();
+        /// The half that the address lies in.
+        const HALVES = Self::LOWER.bits() | Self::UPPER.bits();
+    }
+}
+
+impl Rights {
+    /// What an access needs, under the control state that modifies rights.
+    pub(super) fn needed(kind: AccessKind, mode: Mode) -> Self {
+        let reads = match mode {
+            Mode { user: true, .. } => Self::USER_READ,
+            Mode { pan: true, epan: true, .. } => Self::PRIV_READ_EPAN,
+            Mode { pan: true, .. } => Self::PRIV_READ_PAN,
+            _ => Self::PRIV_READ,
+        };
+        let writes = match mode {
+            Mode { user: true, .. } => Self::USER_WRITE,
+            Mode { pan: true, epan: true, .. } => Self::PRIV_WRITE_EPAN,
+            Mode { pan: true, .. } => Self::PRIV_WRITE_PAN,
+            _ => Self::PRIV_WRITE,
+        };
+        match (kind, mode.user, mode.wxn) {
+            (AccessKind::Read, ..) => reads,
+            (AccessKind::Write, ..) => writes,
+            (AccessKind::ReadWrite, ..) => reads | writes,
+            (AccessKind::Execute, false, false) => Self::PRIV_EXECUTE,
+            (AccessKind::Execute, false, true) => Self::PRIV_EXECUTE_WXN,
+            (AccessKind::Execute, true, false) => Self::USER_EXECUTE,
+            (AccessKind::Execute, true, true) => Self::USER_EXECUTE_WXN,
+        }
+    }
+
+    /// What stage 1 gives in a regime of two privileges (EL1&0, EL2&0): AP and the execute-never bits, limited by the
+    /// tables above (`AArch64.S1DirectBasePermissions`).
+    pub(super) fn two_privileges(raw: u64, limits: u64) -> Self {
+        let leaf = Descriptor::from_bits_retain(raw);
+        let user = leaf.contains(Descriptor::AP1) && limits & limit::AP0 == 0;
+        let write = !leaf.contains(Descriptor::AP2) && limits & limit::AP1 == 0;
+        let uxn = leaf.contains(Descriptor::UXN) || limits & limit::XN != 0;
+        let pxn = leaf.contains(Descriptor::PXN) || limits & limit::PXN != 0;
+        let user_write = user && write;
+
+        let mut rights = Self::PRIV_READ;
+        rights.set(Self::PRIV_WRITE, write);
+        rights.set(Self::USER_READ, user);
+        rights.set(Self::USER_WRITE, user_write);
+        // What EL0 can write, privileged code never executes.
+        let px = !pxn && !user_write;
+        rights.set(Self::PRIV_EXECUTE, px);
+        rights.set(Self::USER_EXECUTE, !uxn);
+        rights.set(Self::PRIV_EXECUTE_WXN, px && !write);
+        rights.set(Self::USER_EXECUTE_WXN, !uxn && !user_write);
+        rights.set(Self::PRIV_READ_PAN, !user);
+        rights.set(Self::PRIV_WRITE_PAN, !user && write);
+        rights.set(Self::PRIV_READ_EPAN, !user && uxn);
+        rights.set(Self::PRIV_WRITE_EPAN, !user && uxn && write);
+        rights
+    }
+
+    /// What stage 1 gives in a regime of one privilege (EL2, EL3): AP\[2\] and XN. PAN has no meaning there.
+    pub(super) fn one_privilege(raw: u64, limits: u64) -> Self {
+        let leaf = Descriptor::from_bits_retain(raw);
+        let write = !leaf.contains(Descriptor::AP2) && limits & limit::AP1 == 0;
+        let execute = !leaf.contains(Descriptor::UXN) && limits & limit::XN == 0;
+        let mut rights = Self::PRIV_READ | Self::PRIV_READ_PAN | Self::PRIV_READ_EPAN;
+        rights.set(Self::PRIV_WRITE | Self::PRIV_WRITE_PAN | Self::PRIV_WRITE_EPAN, write);
+        rights.set(Self::PRIV_EXECUTE, execute);
+        rights.set(Self::PRIV_EXECUTE_WXN, execute && !write);
+        rights
+    }
+
+    /// What stage 2 lets through: S2AP, and XN told apart for EL1 and EL0 with FEAT_XNX
+    /// (`AArch64.S2DirectBasePermissions`).
+    pub(super) fn second_stage(raw: u64, xnx: bool) -> Self {
+        let leaf = Descriptor::from_bits_retain(raw);
+        let mut rights = Self::empty();
+        rights.set(Self::READS, leaf.contains(Descriptor::S2_READ));
+        rights.set(Self::WRITES, leaf.contains(Descriptor::S2_WRITE));
+        let (privileged, user) = match (raw >> 53 & 3, xnx) {
+            (0, _) | (1, false) => (true, true),
+            (1, true) => (false, true),
+            (3, true) => (true, false),
+            _ => (false, false),
+        };
+        rights.set(Self::PRIV_FETCHES, privileged);
+        rights.set(Self::USER_FETCHES, user);
+        rights
+    }
+
+    /// Without any restriction: translation is off.
+    pub(super) const OPEN: Self = Self::ACCESSES;
+}
+
+/// The control state that modifies what an access needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mode {
+    /// The access is unprivileged.
+    pub(super) user: bool,
+    /// PAN acts on it.
+    pub(super) pan: bool,
+    /// `SCTLR_ELx.EPAN`.
+    pub(super) epan: bool,
+    /// `SCTLR_ELx.WXN`.
+    pub(super) wxn: bool,
+}

@@ -87,7 +87,8 @@ impl Machine for Driver {
         if let Some(rflags) = ctl.num("rflags")? {
             self.control(Control::Ac(rflags & AC != 0))?;
         }
-        let writes: [(&str, fn(u64) -> Control); 7] = [
+        type Write = fn(u64) -> Control;
+        let writes: [(&str, Write); 7] = [
             ("pkru", |value| Control::Pkru(value as u32)),
             ("pkrs", |value| Control::Pkrs(value as u32)),
             ("pat", Control::Pat),

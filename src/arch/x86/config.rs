@@ -75,7 +75,7 @@ impl Config {
     pub const PENTIUM_III: Self = Self {
         maxphyaddr: 36,
         page1gb: false,
-        cr4: Cr4::from_bits_truncate(0x7ff),
+        cr4: Cr4::PENTIUM_III,
         ept_execute_only: false,
         ept_page1gb: false,
         ept_advanced_info: false,
@@ -86,7 +86,7 @@ impl Config {
     /// accessed bits of the tables as it goes.
     pub const SKYLAKE_CLIENT: Self = Self {
         maxphyaddr: 39,
-        cr4: Cr4::UP_TO_SMAP,
+        cr4: Cr4::SKYLAKE_CLIENT,
         accessed_on_fault: AccessedOnFault::Tables,
         ept_advanced_info: false,
         ..Self::INTEL
@@ -95,23 +95,19 @@ impl Config {
     /// Intel Xeon of the Ice Lake server line: 52-bit addresses, 5 levels, PKU.
     pub const ICELAKE_SERVER: Self = Self {
         maxphyaddr: 52,
-        cr4: Cr4::UP_TO_SMAP.union(Cr4::PKE).union(Cr4::LA57),
+        cr4: Cr4::SKYLAKE_CLIENT.union(Cr4::UMIP).union(Cr4::PKE).union(Cr4::LA57),
         accessed_on_fault: AccessedOnFault::Tables,
         ..Self::INTEL
     };
 
     /// AMD EPYC of the Zen 2 line (Rome): 48-bit addresses, SMEP and SMAP, neither PCID nor PKU.
-    pub const ZEN2: Self = Self {
-        maxphyaddr: 48,
-        cr4: Cr4::UP_TO_SMAP.difference(Cr4::PCIDE),
-        accessed_on_fault: AccessedOnFault::Tables,
-        ..Self::AMD
-    };
+    pub const ZEN2: Self =
+        Self { maxphyaddr: 48, cr4: Cr4::ZEN2, accessed_on_fault: AccessedOnFault::Tables, ..Self::AMD };
 
     /// AMD EPYC of the Zen 4 line (Genoa): 52-bit addresses, 5 levels, PCID, PKU, shadow stacks.
     pub const ZEN4: Self = Self {
         maxphyaddr: 52,
-        cr4: Cr4::UP_TO_SMAP.union(Cr4::PKE).union(Cr4::LA57).union(Cr4::CET),
+        cr4: Cr4::ZEN2.union(Cr4::PCIDE).union(Cr4::PKE).union(Cr4::LA57).union(Cr4::CET),
         accessed_on_fault: AccessedOnFault::Tables,
         ..Self::AMD
     };

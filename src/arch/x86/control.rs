@@ -57,9 +57,15 @@ bitflags::bitflags! {
     }
 }
 
+/// What the presets of [`Config`](super::Config) accept.
 impl Cr4 {
-    /// Everything in the register up to SMAP, LA57 excepted: what processors from 2015 to 2019 have.
-    pub const UP_TO_SMAP: Self = Self::from_bits_retain(0x0037_67ff);
+    /// VME to OSXMMEXCPT.
+    pub(super) const PENTIUM_III: Self = Self::from_bits_retain(0x7ff);
+    /// The same with SMXE, VMXE, FSGSBASE, PCIDE, OSXSAVE, SMEP and SMAP.
+    pub(super) const SKYLAKE_CLIENT: Self = Self::from_bits_retain(0x0037_67ff);
+    /// VME to OSXMMEXCPT with UMIP, FSGSBASE, OSXSAVE, SMEP and SMAP.
+    pub(super) const ZEN2: Self = Self::from_bits_retain(0x0035_0fff);
+    pub(super) const UMIP: Self = Self::from_bits_retain(1 << 11);
 }
 
 bitflags::bitflags! {

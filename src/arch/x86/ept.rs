@@ -94,7 +94,7 @@ impl Ept {
         let judge = Violation { ept: self, x86, request };
         // Bits that the tables cannot index must be zero (SDM 29.3.2).
         if request.gpa >> (if format.top == 4 { 57 } else { 48 }) != 0 {
-            return Err(WalkError::Fault(judge.absent()));
+            return Err(WalkError::Fault(judge.absent(0)));
         }
         let job = Job {
             format: &format,
@@ -150,7 +150,7 @@ impl Violation<'_> {
 }
 
 impl Judge for Violation<'_> {
-    fn absent(&self) -> Fault {
+    fn absent(&self, _limits: u64) -> Fault {
         self.violation(0)
     }
     fn reserved(&self) -> Fault {
@@ -174,11 +174,11 @@ impl Judge for Violation<'_> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EptFormat {
     top: u32,
-    high: u64,
+    pub(super) high: u64,
     execute_only: bool,
-    page1gb: bool,
+    pub(super) page1gb: bool,
     pub(super) mode_based_execute: bool,
-    marks: bool,
+    pub(super) marks: bool,
 }
 
 impl EptFormat {
@@ -187,7 +187,7 @@ impl EptFormat {
 
     /// Combinations of rights that do not exist (SDM 29.3.3.1).
     #[inline]
-    const fn misconfigured(&self, raw: u64) -> bool {
+    pub(super) const fn misconfigured(&self, raw: u64) -> bool {
         let execute = if self.mode_based_execute { Self::RIGHTS & !3 } else { EptPte::EXECUTE.bits() };
         raw & EptPte::READ.bits() == 0
             && (raw & EptPte::WRITE.bits() != 0 || (!self.execute_only && raw & execute != 0))

@@ -28,6 +28,7 @@
 
 mod config;
 mod control;
+mod encode;
 mod ept;
 mod fault;
 mod invalidate;

@@ -70,7 +70,7 @@ impl Npt {
         let judge = NestedFault { npt: self, request };
         // A guest-physical address wider than the tables can index is not mapped.
         if request.gpa >> bits != 0 {
-            return Err(WalkError::Fault(judge.absent()));
+            return Err(WalkError::Fault(judge.absent(0)));
         }
         let job = Job {
             format,
@@ -114,7 +114,7 @@ impl NestedFault<'_> {
 }
 
 impl Judge for NestedFault<'_> {
-    fn absent(&self) -> Fault {
+    fn absent(&self, _limits: u64) -> Fault {
         self.fault(PageFaultCode::empty())
     }
     fn reserved(&self) -> Fault {

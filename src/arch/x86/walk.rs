@@ -72,8 +72,8 @@ impl<P: PteMemory> Tables for Direct<'_, P> {
 
 /// What a stage makes of the ends of its walks.
 pub(super) trait Judge {
-    /// The walk met an entry that is not present.
-    fn absent(&self) -> Fault;
+    /// The walk met an entry that is not present, under tables that combine to `limits`.
+    fn absent(&self, limits: u64) -> Fault;
     /// The walk met a reserved encoding.
     fn reserved(&self) -> Fault;
     /// The walk met a leaf: is the access allowed?
@@ -104,7 +104,7 @@ impl<F: Marked> Job<'_, F> {
                 Ok(()) => return self.mark(tables, leaf),
                 Err(fault) => fault,
             },
-            Err(Stop::Absent { .. }) => judge.absent(),
+            Err(Stop::Absent { limits, .. }) => judge.absent(limits),
             Err(Stop::Reserved { .. }) => judge.reserved(),
             Err(Stop::Source { error, .. }) => return Err(error),
         };
@@ -197,7 +197,11 @@ impl First<'_> {
 }
 
 impl Judge for First<'_> {
-    fn absent(&self) -> Fault {
+    fn absent(&self, limits: u64) -> Fault {
+        // Only a cached upper table can bring XD here while NXE is clear: the bit is reserved now.
+        if limits & Pte::NX.bits() != 0 && !self.x86.registers.efer.contains(Efer::NXE) {
+            return self.reserved();
+        }
         self.fault(PageFaultCode::empty())
     }
     fn reserved(&self) -> Fault {
@@ -240,7 +244,7 @@ impl First<'_> {
                     _ => pdpte3,
                 };
                 if pdpte & Pte::PRESENT.bits() == 0 {
-                    return Err(WalkError::Fault(self.absent()));
+                    return Err(WalkError::Fault(self.absent(0)));
                 }
                 self.paged(&Pae::below_registers(config, nxe), pdpte & pte::ADDRESS, tables)
             }

@@ -38,13 +38,22 @@ impl From<AccessError<Fault>> for Trap {
 }
 
 /// A hart's registers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Registers {
     /// `x[0]` reads as zero.
     pub x: [u64; 32],
     pub pc: u64,
     /// What the last `lr` read, and where; gone after a system call or a switch.
     reservation: Option<(u64, u64)>,
+}
+
+impl Registers {
+    /// Those of a program about to start.
+    pub fn new(entry: u64, stack: u64) -> Self {
+        let mut x = [0; 32];
+        x[2] = stack;
+        Self { x, pc: entry, reservation: None }
+    }
 }
 
 /// The processor: what every guest's registers are run on.

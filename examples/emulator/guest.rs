@@ -2,7 +2,7 @@
 
 use crate::args::Wanted;
 use object::LittleEndian;
-use object::elf::{EM_RISCV, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD};
+use object::elf::{EM_RISCV, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use softmmu::radix::Perms;
 use std::borrow::Cow;
@@ -30,6 +30,13 @@ pub struct Bundled {
     /// Of the child that it forks, if it does.
     pub child: Option<Expect>,
     elf: &'static [u8],
+}
+
+impl Bundled {
+    /// The guest with its default arguments.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { name: self.name.into(), arguments: Vec::new() }
+    }
 }
 
 macro_rules! bundled {
@@ -80,7 +87,7 @@ pub static BUNDLED: [Bundled; 8] = [
         None
     ),
     bundled!("wild-null", "follows a null pointer", Expect::Faults("load page fault"), None),
-    bundled!("wild-text", "writes to its own code", Expect::Faults("store page fault"), None),
+    bundled!("wild-text", "writes to its own code", Expect::Faults("store/AMO page fault"), None),
     bundled!("wild-data", "jumps into its data", Expect::Faults("instruction page fault"), None),
 ];
 
@@ -163,14 +170,13 @@ fn read(file: &[u8]) -> Result<(u64, Vec<Segment>), String> {
     Ok((entry, segments))
 }
 
-fn segment<P: ProgramHeader<Endian = LittleEndian, Word = object::U64<LittleEndian>>>(
-    header: &P,
+fn segment(
+    header: &ProgramHeader64<LittleEndian>,
     endian: LittleEndian,
     file_bytes: usize,
 ) -> Result<Segment, String> {
-    let [va, memory, offset, stored]: [u64; 4] =
-        [header.p_vaddr(endian), header.p_memsz(endian), header.p_offset(endian), header.p_filesz(endian)]
-            .map(Into::into);
+    let (va, memory) = (header.p_vaddr(endian), header.p_memsz(endian));
+    let (offset, stored) = (header.p_offset(endian), header.p_filesz(endian));
     let bad =
         |what: &str| Err(format!("the segment at {va:#x} (offset {offset:#x}, {memory:#x} bytes) {what}"));
     let end = va.checked_add(memory).filter(|&end| end <= USER_END - PAGE);

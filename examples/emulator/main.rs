@@ -1,0 +1,60 @@
+//! Runs RISC-V programs side by side on an emulated MMU: real ELF files made by a real compiler, each in an address
+//! space of its own, sharing one small memory.
+//!
+//! ```text
+//!   args ──► guest (ELF) ──► kernel ──► cpu ──► Port (the Mmu) ──► RAM
+//!                               │  faults, switches
+//!                               └──────► spaces (VirtualMemory) ──► swap
+//! ```
+//!
+//! `cargo run --release --example emulator -- --help` says what it takes.
+#![expect(unreachable_pub, reason = "the modules of a program, written like those of a library")]
+
+mod args;
+mod cpu;
+mod expand;
+mod guest;
+mod kernel;
+mod report;
+mod run;
+mod spaces;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// The faults that guests raise.
+pub type Fault = softmmu::arch::riscv::Fault;
+/// What the processor reaches memory through.
+pub type Port<'a> = softmmu::mmu::Mmu<softmmu::arch::riscv::Riscv, &'a softmmu::memory::Ram>;
+
+fn main() -> ExitCode {
+    let options = match args::parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(error) => return fail(&error),
+    };
+    if options.help {
+        println!("{}", args::HELP);
+        return ExitCode::SUCCESS;
+    }
+    if options.list {
+        for guest in &guest::BUNDLED {
+            println!("{:<10} {}", guest.name, guest.about);
+        }
+        return ExitCode::SUCCESS;
+    }
+    // A reader that has gone away is no reason to stop.
+    let mut print = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    let mut screen = report::Screen::new(&mut print, std::io::stderr().is_terminal());
+    let outcome = run::run(&options, &mut screen);
+    screen.clear();
+    match outcome {
+        Ok(outcome) if outcome.right => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("emulator: {error}");
+    ExitCode::from(2)
+}

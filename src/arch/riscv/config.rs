@@ -92,9 +92,6 @@ pub struct Config {
     /// tables, and would have set A where the G-stage maps those. Default: no; Spike walks. Without a second stage,
     /// global translations always serve every ASID.
     pub share_guest_globals: bool,
-    /// Whether `mstatus.MXR` switches pointer masking off for M-mode's own accesses too. The manual speaks of MXR "in
-    /// effect at the effective privilege mode"; the default is no: MXR says nothing about M.
-    pub mxr_unmasks_machine: bool,
 }
 
 impl Config {
@@ -115,7 +112,6 @@ impl Config {
             address_fences_spare_tables: true,
             guest_fences_reach_tables: true,
             share_guest_globals: false,
-            mxr_unmasks_machine: false,
         }
     }
 

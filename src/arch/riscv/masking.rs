@@ -58,10 +58,10 @@ fn pmlen(hart: &Riscv, kind: AccessKind, flavor: Flavor, privilege: Privilege, v
         return 0;
     }
     // Where MXR is in effect, loads may be after instructions, which have no tags. That holds for stores too, and
-    // also where nothing is translated.
+    // where nothing is translated; but never for M, whose addressing the supervisor must not decide.
     let virtual_mxr = if virt { hart.vsstatus & mstatus::MXR } else { 0 };
     let mxr = (hart.mstatus & mstatus::MXR | virtual_mxr) != 0;
-    if mxr && (privilege != Privilege::Machine || hart.config.mxr_unmasks_machine) {
+    if mxr && privilege != Privilege::Machine {
         return 0;
     }
     let pmm = match (privilege, virt) {

@@ -125,14 +125,17 @@ impl Pmp {
         }
         let mut value = value & CFG_BITS;
         let lockdown = self.mseccfg & mseccfg::MML != 0;
-        let (r, w, x, l) = (value & 1 != 0, value & 2 != 0, value & 4 != 0, value & 0x80 != 0);
-        if !lockdown && w && !r {
+        let flags = PmpFlags::from_bits_truncate(value);
+        let shared = flags.contains(PmpFlags::W) && !flags.contains(PmpFlags::R);
+        if shared && !lockdown {
             // R = 0 with W = 1 is reserved without MML.
             return;
         }
-        // With MML and without RLB, no new rule may make memory executable for M-mode alone (Smepmp, rule 4b), nor
-        // the shared region executable: the locked encodings with X, and locked W without R.
-        if lockdown && self.mseccfg & mseccfg::RLB == 0 && l && (x && !(r && w) || w && !r) {
+        // With MML and without RLB, no new rule may make memory executable for M-mode alone, nor locked for M and the
+        // others (Smepmp, rule 4): the locked encodings with X other than RWX, and those with W and not R.
+        let read_only = flags.contains(PmpFlags::R | PmpFlags::W | PmpFlags::X);
+        let executable = shared || flags.contains(PmpFlags::X) && !read_only;
+        if lockdown && self.mseccfg & mseccfg::RLB == 0 && flags.contains(PmpFlags::L) && executable {
             return;
         }
         if self.grain > 0 && value >> MATCH_SHIFT & 3 == NA4 {

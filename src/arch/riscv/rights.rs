@@ -46,18 +46,22 @@ pub(super) const SECOND: u32 = 16;
 
 /// The rights that the low byte of a valid leaf gives.
 const fn rights_of_flags(flags: u32) -> u16 {
+    /// `rights` if the bit is 1, else none.
+    const fn when(bit: u32, rights: Rights) -> u32 {
+        bit * rights.bits()
+    }
     let (r, w, x) = (flags >> 1 & 1, flags >> 2 & 1, flags >> 3 & 1);
-    let shadow = w & !r & !x & 1;
-    let rights = Rights::READ.bits() * r
-        | Rights::WRITE.bits() * (w & r)
-        | Rights::EXECUTE.bits() * x
-        | Rights::SHADOW.bits() * shadow
-        | Rights::READ_MXR.bits() * (r | x)
-        | Rights::READ_SSE.bits() * (r | shadow)
-        | Rights::READ_MXR_SSE.bits() * (r | x | shadow)
-        | Rights::USER.bits() * (flags >> 4 & 1)
-        | Rights::ACCESSED.bits() * (flags >> 6 & 1)
-        | Rights::DIRTY.bits() * (flags >> 7 & 1);
+    let shadow = (w & !r & !x) & 1;
+    let rights = when(r, Rights::READ)
+        | when(w & r, Rights::WRITE)
+        | when(x, Rights::EXECUTE)
+        | when(shadow, Rights::SHADOW)
+        | when(r | x, Rights::READ_MXR)
+        | when(r | shadow, Rights::READ_SSE)
+        | when(r | x | shadow, Rights::READ_MXR_SSE)
+        | when(flags >> 4 & 1, Rights::USER)
+        | when(flags >> 6 & 1, Rights::ACCESSED)
+        | when(flags >> 7 & 1, Rights::DIRTY);
     rights as u16
 }
 

@@ -70,13 +70,29 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if first.len == u64::from(access.len) {
             return Ok(Placed { first, second: None });
         }
+        // The lower part is refused, if at all, before the upper one is looked at; and each with its own address.
+        self.backed(context, &Access { len: first.len as u32, ..*access }, first.pa)?;
         let rest = Access {
             va: VirtAddr(access.va.0.wrapping_add(first.len)),
             len: access.len - first.len as u32,
             ..*access
         };
         let second = self.part(context, &rest)?;
+        self.backed(context, &rest, second.pa)?;
         Ok(Placed { first, second: Some(second) })
+    }
+
+    /// Whether memory would take this part of an access.
+    #[cold]
+    fn backed(
+        &mut self,
+        context: &A::Context,
+        part: &Access<A::Flavor>,
+        pa: PhysAddr,
+    ) -> Result<(), AccessError<A::Fault>> {
+        let access = if part.kind.writes() { HostAccess::Write } else { HostAccess::Read };
+        let asked = self.memory.check_bytes(pa, u64::from(part.len), access);
+        asked.map_err(|error| self.bus_error(context, part, error))
     }
 
     /// Translates `access` up to its page's end.

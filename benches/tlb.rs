@@ -74,14 +74,25 @@ const CASES: &[Case] = &[
     ("64x4 LRU insert with eviction", |n| {
         let mut tlb = full::<TrueLru>(64, 4, |_| 1);
         (0..n * OPS).fold(0, |sum, op| {
-            let inserted = tlb.insert(black_box(entry(op & 255 | (op & 256) << 4, 1)), Side::Data);
-            sum + u64::from(inserted.evicted.is_some_and(|entry| entry.rights == 7))
+            let inserted = tlb.insert(entry(black_box(op & 255 | (op & 256) << 4), 1), Side::Data);
+            sum + u64::from(inserted.line.is_some())
+        })
+    }),
+    ("64x4 LRU miss, then insert with eviction", |n| {
+        let mut tlb = full::<TrueLru>(64, 4, |_| 1);
+        (0..n * OPS).fold(0, |sum, op| {
+            let page = black_box(op & 255 | (op & 256) << 4);
+            if tlb.lookup(&Key { va: page << 12, space: space(1) }, Side::Data).is_some() {
+                return sum;
+            }
+            let inserted = tlb.insert(entry(page, 1), Side::Data);
+            sum + u64::from(inserted.line.is_some())
         })
     }),
     ("64x4 LRU insert and invalidate all", |n| {
         let mut tlb = full::<TrueLru>(64, 4, |_| 1);
         (0..n * OPS).fold(0, |sum, op| {
-            tlb.insert(black_box(entry(op & 255, 1)), Side::Data);
+            tlb.insert(entry(black_box(op & 255), 1), Side::Data);
             sum + tlb.invalidate(black_box(&Scope::ALL))
         })
     }),

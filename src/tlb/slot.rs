@@ -5,9 +5,9 @@
 //!        | generation | G | size     | regime  | VMID       | ASID       |
 //! ```
 //!
-//! A slot is one cache line. It answers `va` and a wanted word if `((va ^ slot.va) & mask) | ((want ^ word) & care)`
-//! is zero: `care` leaves out the ASID of a global entry, and the size where all sizes share one set. The generation
-//! is what makes "invalidate everything" a single increment: a slot of an older one matches nothing.
+//! A slot is one cache line. A lookup wants one page size in one generation, so two compares of whole words tell a
+//! hit: the page's first byte and the tag's word. Only a global entry, whose ASID does not count, needs a third. The
+//! generation is what makes "invalidate everything" a single increment: a slot of an older one matches nothing.
 
 use super::{Space, TlbEntry};
 
@@ -22,9 +22,6 @@ pub(super) const NO_GENERATION: u64 = 0;
 /// The highest generation that fits.
 pub(super) const LAST_GENERATION: u64 = (1 << (64 - GENERATION_SHIFT)) - 1;
 
-/// The bits of the word that are compared where one set holds all sizes.
-pub(super) const ANY_SIZE: u64 = !SIZE;
-
 /// What a lookup wants, but for the space: the generation and the page size of the set probed.
 #[inline]
 pub(super) const fn want(generation: u64, size_bits: u32) -> u64 {
@@ -35,9 +32,7 @@ pub(super) const fn want(generation: u64, size_bits: u32) -> u64 {
 #[repr(C, align(64))]
 pub(super) struct Slot {
     va: u64,
-    mask: u64,
     word: u64,
-    care: u64,
     pa: u64,
     gpa: u64,
     rights: u64,
@@ -51,9 +46,7 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) const EMPTY: Self = Self {
         va: 0,
-        mask: 0,
         word: NO_GENERATION << GENERATION_SHIFT,
-        care: u64::MAX,
         pa: 0,
         gpa: 0,
         rights: 0,
@@ -64,18 +57,13 @@ impl Slot {
         level: 0,
     };
 
-    /// The slot for `entry`. `care` is all ones where sets are chosen by page size, so that a lookup wants one size
-    /// at a time, and else [`ANY_SIZE`].
-    #[inline]
-    pub(super) const fn new(entry: &TlbEntry, generation: u64, care: u64) -> Self {
-        let bits = clamp(entry.size_bits);
-        let mask = u64::MAX << bits;
-        let (global, care) = if entry.global { (GLOBAL, care & !(GLOBAL | Space::ASID)) } else { (0, care) };
+    /// The slot for `entry`, `want` being what a lookup of its size wants.
+    #[inline(always)]
+    pub(super) const fn new(entry: &TlbEntry, want: u64) -> Self {
+        let global = if entry.global { GLOBAL } else { 0 };
         Self {
-            va: entry.va & mask,
-            mask,
-            word: want(generation, bits) | global | entry.space.bits(),
-            care,
+            va: page(entry.va, clamp(entry.size_bits)),
+            word: want | entry.space.bits() | global,
             pa: entry.pa,
             gpa: entry.gpa,
             rights: entry.rights,
@@ -87,54 +75,52 @@ impl Slot {
         }
     }
 
-    /// Whether the slot translates `va` for `want`, which is [`want`] with a space in it.
-    #[inline]
+    /// Whether the slot holds the page that begins at `va` for `want`, which is [`want`] with a space in it.
+    #[inline(always)]
     pub(super) const fn answers(&self, va: u64, want: u64) -> bool {
-        (va ^ self.va) & self.mask | (want ^ self.word) & self.care == 0
+        self.va == va
+            && (self.word == want || self.is_global() && (self.word ^ want) & !(GLOBAL | Space::ASID) == 0)
     }
 
-    /// Whether `va` lies in the page, whatever the space: most ways of a set fall out by this alone.
-    #[inline]
-    pub(super) const fn holds(&self, va: u64) -> bool {
-        (va ^ self.va) & self.mask == 0
-    }
-
-    /// Whether both are cached under one tag. `other` must be of the present generation.
-    #[inline]
+    /// Whether both are cached under one tag, `other` being of the present generation.
+    #[inline(always)]
     pub(super) const fn same_tag(&self, other: &Self) -> bool {
-        self.va == other.va
-            && (self.word ^ other.word) & other.care == 0
-            && self.care == other.care
-            && self.mask == other.mask
+        let ignored = if other.is_global() { Space::ASID } else { 0 };
+        self.va == other.va && (self.word ^ other.word) & !ignored == 0
     }
 
-    /// Whether the page of `inner`, a smaller one, lies in this page and both serve some common space; `generation`
-    /// is the present one.
+    /// Whether the slot holds, for some space of `inner`'s, the page of `2^shift` bytes that `inner`, of the present
+    /// generation, is a part of.
     #[inline]
-    pub(super) const fn encloses(&self, inner: &Self) -> bool {
-        (inner.va ^ self.va) & self.mask
-            | (inner.word ^ self.word) & self.care & inner.care & !(SIZE | GLOBAL)
-            == 0
+    pub(super) const fn encloses(&self, shift: u32, inner: &Self) -> bool {
+        let globals = if self.is_global() || inner.is_global() { Space::ASID } else { 0 };
+        let wanted = inner.word & !SIZE | want(0, shift);
+        self.va == page(inner.va, shift) && (self.word ^ wanted) & !(GLOBAL | globals) == 0
     }
 
     /// Whether an entry in place of the other changes nothing about what is resident: same space, size, globality
     /// and generation, and no larger a leaf.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn counts_as(&self, new: &Self) -> bool {
         self.word == new.word && new.leaf_bits <= self.leaf_bits
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) const fn is_live(&self, generation: u64) -> bool {
         self.word >> GENERATION_SHIFT == generation
     }
 
-    #[inline]
+    #[inline(always)]
+    const fn is_global(&self) -> bool {
+        self.word & GLOBAL != 0
+    }
+
+    #[inline(always)]
     pub(super) const fn size_bits(&self) -> u8 {
         self.size_bits
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) const fn entry(&self) -> TlbEntry {
         TlbEntry {
             va: self.va,
@@ -142,7 +128,7 @@ impl Slot {
             gpa: self.gpa,
             rights: self.rights,
             space: Space(self.word & SPACE),
-            global: self.word & GLOBAL != 0,
+            global: self.is_global(),
             size_bits: self.size_bits,
             leaf_bits: self.leaf_bits,
             leaf2_bits: self.leaf2_bits,
@@ -152,8 +138,37 @@ impl Slot {
     }
 }
 
+/// The way of a set that [answers](Slot::answers), four compared at a time.
+#[inline(always)]
+pub(super) fn find_way(mut ways: &[Slot], va: u64, want: u64) -> Option<usize> {
+    let mut way = 0;
+    while let [a, b, c, d, rest @ ..] = ways {
+        if a.answers(va, want) {
+            return Some(way);
+        }
+        if b.answers(va, want) {
+            return Some(way + 1);
+        }
+        if c.answers(va, want) {
+            return Some(way + 2);
+        }
+        if d.answers(va, want) {
+            return Some(way + 3);
+        }
+        ways = rest;
+        way += 4;
+    }
+    ways.iter().position(|slot| slot.answers(va, want)).map(|at| way + at)
+}
+
+/// The first byte of the page of `2^shift` bytes around `va`.
+#[inline(always)]
+pub(super) const fn page(va: u64, shift: u32) -> u64 {
+    va >> shift << shift
+}
+
 /// A page size as a shift; there are none of 2^64 bytes.
-#[inline]
+#[inline(always)]
 pub(super) const fn clamp(size_bits: u8) -> u32 {
     (size_bits & 63) as u32
 }

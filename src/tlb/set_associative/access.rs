@@ -1,8 +1,8 @@
 //! Lookup and insertion.
 
-use super::{NONE, SetAssociative};
+use super::{NO_KEY, NONE, SetAssociative};
 use crate::tlb::policy::WayPolicy;
-use crate::tlb::slot::Slot;
+use crate::tlb::slot::{Slot, clamp, find_way, want};
 use crate::tlb::{Hit, Inserted, Key, Line, Scope, Side, Tlb, TlbEntry};
 
 /// A hit, small enough for two registers; the index is [`NONE`] for a miss.
@@ -15,32 +15,33 @@ struct Found {
 impl<P: WayPolicy> Tlb for SetAssociative<P> {
     #[inline(always)]
     fn lookup(&mut self, key: &Key, side: Side) -> Option<Hit> {
-        let set = ((key.va >> self.first_shift) & self.set_mask) as usize;
+        let number = key.va >> self.first_shift;
+        let (set, va) = ((number & self.set_mask) as usize, number << self.first_shift);
         let want = self.first_want | key.space.bits();
         let hit = |slot: &Slot, set: usize, repeat: bool| {
             let line = if P::COUNTS_TOUCHES { None } else { Some(Line(set as u32)) };
             Some(Hit { entry: slot.entry(), line, repeat, ripple: false })
         };
-        if let Some(last) = self.last.get_mut(set) {
-            match self.slots.get(*last as usize) {
+        if let Some(state) = self.sets.get_mut(set) {
+            match self.slots.get(state.last as usize) {
                 // The last touch was this very one: another changes nothing.
-                Some(slot) if slot.answers(key.va, want) && !P::COUNTS_TOUCHES => {
+                Some(slot) if slot.answers(va, want) && !P::COUNTS_TOUCHES => {
                     self.stats.hits[side as usize] += 1;
                     return hit(slot, set, true);
                 }
                 _ => {}
             }
             let start = set * self.geometry.ways;
-            let ways = self.slots.get(start..start + self.geometry.ways).unwrap_or(&[]);
-            for (way, slot) in ways.iter().enumerate() {
-                if slot.holds(key.va) && slot.answers(key.va, want) {
-                    *last = (start + way) as u32;
+            if let Some(ways) = self.slots.get(start..start + self.geometry.ways) {
+                if let Some(way) = find_way(ways, va, want) {
+                    state.last = (start + way) as u32;
                     self.stats.hits[side as usize] += 1;
-                    return hit(slot, set, !self.policy.touch(set, way));
+                    return hit(&ways[way], set, !self.policy.touch(set, way));
                 }
             }
-            if self.probes & (self.probes.wrapping_sub(1)) == 0 {
+            if self.sizes & (self.sizes.wrapping_sub(1)) == 0 {
                 self.stats.misses[side as usize] += 1;
+                self.missed = *key;
                 return None;
             }
         }
@@ -53,6 +54,7 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
             }
             None => {
                 self.stats.misses[side as usize] += 1;
+                self.missed = *key;
                 None
             }
         }
@@ -64,47 +66,41 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         self.slots.get(index).map(Slot::entry)
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&mut self, entry: TlbEntry, _side: Side) -> Inserted {
-        let new = Slot::new(&entry, self.generation, self.care());
-        let set = self.set_of(entry.va >> self.shift(entry.size_bits));
-        let line = Line(set as u32);
-        let larger = self.probes & (u64::MAX - 1) << self.shift(entry.size_bits);
-        let ripple = larger != 0 && self.is_sized() && self.find_larger(larger, &new);
-        let (start, ways) = self.ways(set);
-        if let Some(way) = ways.iter().position(|old| old.same_tag(&new)) {
-            return self.update(set, start + way, &entry, new, ripple);
-        }
-        let full = self.live as usize == self.slots.len();
-        let free = if full { None } else { ways.iter().position(|old| !old.is_live(self.generation)) };
-        let way = match free {
-            Some(way) => way,
-            None => self.policy.victim(set).min(self.geometry.ways - 1),
-        };
-        self.policy.fill(set, way);
-        let index = start + way;
-        if let Some(last) = self.last.get_mut(set) {
-            *last = if P::FILL_TOUCHES { index as u32 } else { NONE };
-        }
-        self.stats.fills += 1;
-        let steady = P::FILL_TOUCHES && !P::COUNTS_TOUCHES;
-        let mut inserted = Inserted {
-            line: if steady { Some(line) } else { None },
-            touched: Some(line),
-            evicted: None,
-            ripple,
-        };
-        if let Some(slot) = self.slots.get_mut(index) {
-            let old = core::mem::replace(slot, new);
-            if free.is_none() {
-                self.stats.evictions += 1;
-                inserted.evicted = Some(old.entry());
-            }
-            if !old.counts_as(&new) {
-                self.recount(set, &old, &entry);
+        let shift = clamp(entry.size_bits);
+        let set = self.set_of(entry.va >> shift);
+        let start = set * self.geometry.ways;
+        // The common case in line: a full set, and a lookup has just missed the page, so that nothing has its tag.
+        if let (Some(ways), Some(state)) =
+            (self.slots.get_mut(start..start + self.geometry.ways), self.sets.get_mut(set))
+        {
+            if self.missed.space == entry.space
+                && (self.missed.va ^ entry.va) >> shift == 0
+                && state.generation == self.generation
+                && state.live as usize == ways.len()
+            {
+                let way = self.policy.victim(set).min(ways.len() - 1);
+                if let Some(slot) = ways.get_mut(way) {
+                    let new = Slot::new(&entry, self.generation_want | want(0, shift));
+                    let (old, counted) = (*slot, slot.counts_as(&new));
+                    *slot = new;
+                    self.policy.fill(set, way);
+                    let index = (start + way) as u32;
+                    state.last = if P::FILL_TOUCHES { index } else { NONE };
+                    self.missed = NO_KEY;
+                    self.stats.fills += 1;
+                    self.stats.evictions += 1;
+                    if !counted {
+                        self.count_in(set, index as usize);
+                        self.count_out(old.size_bits());
+                    }
+                    let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index as usize);
+                    return Self::inserted(set, P::FILL_TOUCHES, Some(old.entry()), ripple);
+                }
             }
         }
-        inserted
+        self.insert_anyhow(&entry)
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {
@@ -120,7 +116,7 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
 
     #[inline]
     fn lines(&self) -> u32 {
-        self.last.len() as u32
+        self.sets.len() as u32
     }
 }
 
@@ -129,49 +125,78 @@ impl<P: WayPolicy> SetAssociative<P> {
     #[inline(never)]
     fn find_again(&mut self, key: &Key) -> Found {
         let Some((index, set)) = self.find(key) else { return Found { index: NONE, set: 0, repeat: false } };
-        if let Some(last) = self.last.get_mut(set) {
-            *last = index as u32;
+        if let Some(state) = self.sets.get_mut(set) {
+            state.last = index as u32;
         }
         let repeat = !self.policy.touch(set, index - set * self.geometry.ways);
         Found { index: index as u32, set: set as u32, repeat }
     }
 
-    /// Puts `new` where an entry of the same tag stands: to the policy nothing happens.
+    /// Insertion in general.
     #[inline(never)]
-    fn update(&mut self, set: usize, index: usize, entry: &TlbEntry, new: Slot, ripple: bool) -> Inserted {
+    fn insert_anyhow(&mut self, entry: &TlbEntry) -> Inserted {
+        self.missed = NO_KEY;
+        let shift = clamp(entry.size_bits);
+        let new = Slot::new(entry, self.generation_want | want(0, shift));
+        let set = self.set_of(entry.va >> shift);
+        let (start, ways) = self.ways(set);
+        let same = ways.iter().position(|old| old.same_tag(&new));
+        let free = ways.iter().position(|old| !old.is_live(self.generation));
+        let way = match same.or(free) {
+            Some(way) => way,
+            None => self.policy.victim(set).min(self.geometry.ways - 1),
+        };
+        let index = start + way;
+        let (Some(slot), Some(state)) = (self.slots.get_mut(index), self.sets.get_mut(set)) else {
+            return Self::inserted(set, false, None, false);
+        };
+        let old = core::mem::replace(slot, new);
+        // Replaced in place, nothing has happened to the policy.
+        let steady = match same {
+            Some(_) => state.last == index as u32,
+            None => {
+                state.last = if P::FILL_TOUCHES { index as u32 } else { NONE };
+                self.policy.fill(set, way);
+                P::FILL_TOUCHES
+            }
+        };
+        if state.generation != self.generation {
+            (state.generation, state.live) = (self.generation, 0);
+        }
+        let was_live = old.is_live(self.generation);
+        if !old.counts_as(&new) {
+            state.live += u32::from(!was_live);
+            self.count_in(set, index);
+            if was_live {
+                self.count_out(old.size_bits());
+            }
+        }
+        let evicted = (same.is_none() && was_live).then(|| old.entry());
+        self.stats.updates += u64::from(same.is_some());
+        self.stats.fills += u64::from(same.is_none());
+        self.stats.evictions += u64::from(evicted.is_some());
+        let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index);
+        Self::inserted(set, steady, evicted, ripple)
+    }
+
+    /// The report of an insertion into `set`; `steady` if looking the entry up at once would change nothing.
+    #[inline(always)]
+    fn inserted(set: usize, steady: bool, evicted: Option<TlbEntry>, ripple: bool) -> Inserted {
         let line = Line(set as u32);
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = new;
-        }
-        self.stats.updates += 1;
-        // The leaf may have grown.
-        self.count_in(set, entry);
-        self.count_out(entry.size_bits);
-        let last = self.last.get(set) == Some(&(index as u32));
-        let steady = last && !P::COUNTS_TOUCHES;
-        Inserted { line: steady.then_some(line), touched: Some(line), evicted: None, ripple }
+        let stands = if steady && !P::COUNTS_TOUCHES { Some(line) } else { None };
+        Inserted { line: stands, touched: Some(line), evicted, ripple }
     }
 
-    /// Accounts for `entry` in the place of `old`, which may be dead.
+    /// Whether a larger page in another set answered until now for a part of the page in the slot `index`.
     #[inline(never)]
-    fn recount(&mut self, set: usize, old: &Slot, entry: &TlbEntry) {
-        self.count_in(set, entry);
-        if old.is_live(self.generation) {
-            self.count_out(old.size_bits());
-        }
-    }
-
-    /// Whether a larger page, of the sizes `larger`, answered for a part of `new` on another line until now.
-    #[cold]
-    fn find_larger(&self, mut larger: u64, new: &Slot) -> bool {
-        let va = new.entry().va;
+    fn is_shadowed(&self, index: usize) -> bool {
+        let Some(new) = self.slots.get(index) else { return false };
+        let mut larger = self.sizes & (u64::MAX - 1) << clamp(new.size_bits());
         while larger != 0 {
             let shift = larger.trailing_zeros();
             larger &= larger - 1;
-            let (_, ways) = self.ways(self.set_of(va >> shift));
-            if ways.iter().any(|slot| {
-                slot.is_live(self.generation) && u32::from(slot.size_bits()) == shift && slot.encloses(new)
-            }) {
+            let (_, ways) = self.ways(self.set_of(new.entry().va >> shift));
+            if ways.iter().any(|slot| slot.encloses(shift, new)) {
                 return true;
             }
         }

@@ -4,7 +4,7 @@ use super::SetAssociative;
 use crate::addr::low_mask;
 use crate::tlb::occupancy::Occupancy;
 use crate::tlb::policy::WayPolicy;
-use crate::tlb::slot::{LAST_GENERATION, Slot};
+use crate::tlb::slot::{LAST_GENERATION, Slot, want};
 use crate::tlb::{Scope, Span};
 
 impl<P: WayPolicy> SetAssociative<P> {
@@ -32,10 +32,12 @@ impl<P: WayPolicy> SetAssociative<P> {
         if self.generation == LAST_GENERATION {
             // Once in 2^17 times the generations begin again, and what older ones left must be wiped.
             self.slots.fill(Slot::EMPTY);
+            self.sets.iter_mut().for_each(|set| set.generation = 0);
             self.occupancy.reset();
             self.generation = 0;
         }
         self.generation += 1;
+        self.generation_want = want(self.generation, 0);
         self.live = 0;
         while self.sizes != 0 {
             self.resident[self.sizes.trailing_zeros() as usize] = 0;
@@ -53,17 +55,13 @@ impl<P: WayPolicy> SetAssociative<P> {
             let bits = sizes.trailing_zeros();
             sizes &= sizes - 1;
             let leaf = low_mask(u32::from(self.reach[bits as usize])) | low_mask(bits);
-            let shift = if self.is_sized() { bits } else { 63 };
-            let (low, high) = ((first & !leaf) >> shift, (last | leaf) >> shift);
+            let (low, high) = ((first & !leaf) >> bits, (last | leaf) >> bits);
             if high - low >= self.geometry.sets as u64 {
                 return dropped + self.drop_spaces(scope);
             }
             for page in low..=high {
                 let set = self.set_of(page);
                 dropped += self.drop_in_set(set, scope);
-            }
-            if !self.is_sized() {
-                break;
             }
         }
         dropped
@@ -94,6 +92,10 @@ impl<P: WayPolicy> SetAssociative<P> {
                 self.count_out(size_bits);
                 dropped += 1;
             }
+        }
+        if let Some(state) = self.sets.get_mut(set) {
+            // What is dropped was live, and so is counted in this generation.
+            state.live -= dropped as u32;
         }
         dropped
     }

@@ -1,7 +1,7 @@
 //! [`SetAssociative`]: one array of sets and ways for pages of all sizes.
 //!
 //! A page is kept in the set that its page number at its own size selects, so a lookup probes one set for each page
-//! size that is resident, the smallest first; with a single set, one probe serves all sizes. In a set the way touched
+//! size that is resident, the smallest first. In a set the way touched
 //! last is compared first: a hit there changes nothing, whatever the policy, and costs little more than a
 //! direct-mapped lookup.
 //!
@@ -13,13 +13,25 @@ mod invalidate;
 
 use super::occupancy::Occupancy;
 use super::policy::{TrueLru, WayPolicy};
-use super::slot::{ANY_SIZE, Slot, clamp, want};
-use super::{Geometry, GeometryError, Key, LevelStats, TlbEntry};
+use super::slot::{Slot, clamp, find_way, page, want};
+use super::{Geometry, GeometryError, Key, LevelStats, Space, TlbEntry};
 use crate::addr::PageSize;
 use alloc::{vec, vec::Vec};
 
 /// No way: the index of nothing.
 const NONE: u32 = u32::MAX;
+/// A key that nobody looks up.
+const NO_KEY: Key = Key { va: 0, space: Space(u64::MAX) };
+
+/// What is known of a set.
+#[derive(Clone, Copy)]
+struct SetState {
+    /// The index of the slot touched last, or [`NONE`].
+    last: u32,
+    /// How many of its ways were valid in `generation`; in any later one none are.
+    live: u32,
+    generation: u64,
+}
 
 /// A set-associative TLB of mixed page sizes with the replacement policy `P`.
 ///
@@ -35,13 +47,13 @@ pub struct SetAssociative<P: WayPolicy = TrueLru> {
     first_want: u64,
     /// Bit `n`: pages of `2^n` bytes are resident.
     sizes: u64,
-    /// Bit `n`: the sets that hold pages of `2^n` bytes must be probed. Bit 0 alone stands for all with one set.
-    probes: u64,
-    /// Per set, the index of the slot touched last, or [`NONE`].
-    last: Vec<u32>,
+    sets: Vec<SetState>,
     slots: Vec<Slot>,
+    /// The key missed last, until something is inserted.
+    missed: Key,
     policy: P,
     generation: u64,
+    generation_want: u64,
     stats: LevelStats,
     /// Resident entries, in all and by size; the largest leaf that entries of a size were part of.
     live: u32,
@@ -67,11 +79,12 @@ impl<P: WayPolicy> SetAssociative<P> {
             first_shift: 0,
             first_want: want(1, 0),
             sizes: 0,
-            probes: 0,
-            last: vec![NONE; sets],
+            sets: vec![SetState { last: NONE, live: 0, generation: 0 }; sets],
             slots: vec![Slot::EMPTY; geometry.entries()],
+            missed: NO_KEY,
             policy: P::new(geometry),
             generation: 1,
+            generation_want: want(1, 0),
             stats: LevelStats::default(),
             live: 0,
             resident: [0; 64],
@@ -128,21 +141,9 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// The set of a page number.
     #[inline]
     fn set_of(&self, page: u64) -> usize {
-        let (set, sets) = (page & self.set_mask, self.last.len() as u64);
+        let (set, sets) = (page & self.set_mask, self.sets.len() as u64);
         // Where the number of sets is no power of two, nothing is masked and small page numbers are their own sets.
         if set < sets { set as usize } else { (page % sets) as usize }
-    }
-
-    /// Whether sets are selected by page size.
-    #[inline]
-    fn is_sized(&self) -> bool {
-        self.set_mask != 0
-    }
-
-    /// The shift that selects the set of a page of this size.
-    #[inline]
-    fn shift(&self, size_bits: u8) -> u32 {
-        if self.is_sized() { clamp(size_bits) } else { 0 }
     }
 
     /// The slots of a set and the index of the first.
@@ -153,43 +154,37 @@ impl<P: WayPolicy> SetAssociative<P> {
     }
 
     /// Looks for `key` in every set that may hold it, the way touched last before the others: the slot and its set.
-    #[inline]
     fn find(&self, key: &Key) -> Option<(usize, usize)> {
-        let mut probes = self.probes;
-        while probes != 0 {
-            let shift = probes.trailing_zeros();
-            probes &= probes - 1;
+        let mut sizes = self.sizes;
+        while sizes != 0 {
+            let shift = sizes.trailing_zeros();
+            sizes &= sizes - 1;
             let set = self.set_of(key.va >> shift);
-            let want = want(self.generation, shift) | key.space.bits();
-            let last = *self.last.get(set)? as usize;
-            if self.slots.get(last).is_some_and(|slot| slot.answers(key.va, want)) {
+            let (va, want) = (page(key.va, shift), want(self.generation, shift) | key.space.bits());
+            let last = self.sets.get(set)?.last as usize;
+            if self.slots.get(last).is_some_and(|slot| slot.answers(va, want)) {
                 return Some((last, set));
             }
             let (start, ways) = self.ways(set);
-            if let Some(way) = ways.iter().position(|slot| slot.answers(key.va, want)) {
+            if let Some(way) = find_way(ways, va, want) {
                 return Some((start + way, set));
             }
         }
         None
     }
 
-    /// Sets which sizes are resident, and with them what lookups probe.
+    /// Sets which page sizes are resident, and with them what lookups want first.
     #[inline]
     fn set_sizes(&mut self, sizes: u64) {
         self.sizes = sizes;
-        self.probes = if self.is_sized() { sizes } else { u64::from(sizes != 0) };
-        self.first_shift = self.probes.trailing_zeros() & 63;
-        self.first_want = want(self.generation, self.first_shift);
+        self.first_shift = sizes.trailing_zeros() & 63;
+        self.first_want = self.generation_want | want(0, self.first_shift);
     }
 
-    /// The word bits that tags are compared by.
-    #[inline]
-    fn care(&self) -> u64 {
-        if self.is_sized() { u64::MAX } else { ANY_SIZE }
-    }
-
-    /// Accounts for an entry that came in.
-    fn count_in(&mut self, set: usize, entry: &TlbEntry) {
+    /// Accounts for the entry that has come into the slot `index`.
+    #[inline(never)]
+    fn count_in(&mut self, set: usize, index: usize) {
+        let Some(entry) = self.slots.get(index).map(Slot::entry) else { return };
         let size = clamp(entry.size_bits);
         let (count, reach) = (&mut self.resident[size as usize], &mut self.reach[size as usize]);
         self.live += 1;
@@ -206,6 +201,7 @@ impl<P: WayPolicy> SetAssociative<P> {
     }
 
     /// Accounts for an entry that went.
+    #[inline(never)]
     fn count_out(&mut self, size_bits: u8) {
         let size = clamp(size_bits);
         self.live -= 1;

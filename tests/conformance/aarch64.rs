@@ -30,6 +30,9 @@ const REGISTERS: [(&str, Register); 13] = [
     ("mair_el2", Register::MairEl2),
 ];
 
+/// `HCR_EL2.TGE`.
+const TGE: u64 = 1 << 27;
+
 pub struct Driver {
     mmu: Mmu<Aarch64, SparseMemory, TestTlb>,
     /// The regime that the mode is about.
@@ -58,11 +61,6 @@ fn mode(name: &str) -> Option<(Granule, RegimeKind)> {
 impl Driver {
     fn control(&mut self, change: Control) {
         self.mmu.control(change).unwrap_or_else(|error| panic!("no register write faults: {error}"));
-    }
-
-    fn translate(&mut self, step: &AccessStep, va: u64, len: u32) -> Result<Outcome, FaultMap> {
-        let access = Access { va: VirtAddr(va), len, kind: step.kind, flavor: Flavor::Ordinary };
-        perform(&mut self.mmu, &access).map_err(|fault| spell(&fault))
     }
 }
 
@@ -113,23 +111,18 @@ impl Machine for Driver {
             other => return Err(NotBuilt::new(format!("priv {other:?}"))),
         };
         let pan = step.keys.flag("pan")?.unwrap_or(false);
+        if self.regime == RegimeKind::El20 && el == ExceptionLevel::El0 {
+            // What runs at EL0 under a VHE host does so with TGE set, whether the host's own HCR_EL2 shows it or not.
+            let hcr = self.mmu.arch().registers().get(Register::HcrEl2);
+            self.control(Control::Write(Register::HcrEl2, hcr | TGE));
+        }
         self.control(Control::Pstate(Pstate { el, pan, uao: false }));
         if self.mmu.arch().regime() != self.regime {
             return Err(NotBuilt::new(format!("{el:?} outside the {:?} regime", self.regime)));
         }
-        // Both pages of a crossing access are translated before anything is touched.
-        let first = (0x1000 - (step.va & 0xfff)).min(u64::from(step.size)) as u32;
-        let parts = self.translate(step, step.va, first).and_then(|outcome| match outcome {
-            Outcome::Pa(pa, None) if first < step.size => {
-                let va = step.va.wrapping_add(u64::from(first));
-                match self.translate(step, va, step.size - first)? {
-                    Outcome::Pa(second, None) => Ok(Outcome::Pa(pa, Some(second))),
-                    other => Ok(other),
-                }
-            }
-            outcome => Ok(outcome),
-        });
-        Ok(parts.unwrap_or_else(Outcome::Fault))
+        let access =
+            Access { va: VirtAddr(step.va), len: step.size, kind: step.kind, flavor: Flavor::Ordinary };
+        Ok(perform(&mut self.mmu, &access).unwrap_or_else(|fault| Outcome::Fault(spell(&fault))))
     }
 
     fn invalidate(&mut self, step: &InvalidateStep) -> Result<Option<FaultMap>, NotBuilt> {
@@ -139,7 +132,8 @@ impl Machine for Driver {
         let name = name.strip_suffix("os").or(name.strip_suffix("is")).unwrap_or(name);
         let keys = &step.keys;
         let pages = keys.num("pages")?.unwrap_or(1);
-        let regime = if name.ends_with("e2") { RegimeKind::El2 } else { self.regime };
+        let host = self.regime == RegimeKind::El20;
+        let regime = if name.ends_with("e2") && !host { RegimeKind::El2 } else { self.regime };
         let asid = || Ok::<_, NotBuilt>(Asid(keys.need("asid")? as u16));
         let plain = name.strip_prefix('r').unwrap_or(name);
         let granule = if plain == name { Granule::K4 } else { self.granule };
@@ -153,8 +147,10 @@ impl Machine for Driver {
             "aside1" => all(regime, TlbiTarget::Asid(asid()?)),
             "vae1" => address(Some(asid()?), false)?,
             "vale1" => address(Some(asid()?), true)?,
-            "vaae1" | "vae2" => address(None, false)?,
-            "vaale1" | "vale2" => address(None, true)?,
+            "vaae1" => address(None, false)?,
+            "vaale1" => address(None, true)?,
+            "vae2" => address(keys.num("asid")?.map(|asid| Asid(asid as u16)), false)?,
+            "vale2" => address(keys.num("asid")?.map(|asid| Asid(asid as u16)), true)?,
             "ipas2e1" => Tlbi::intermediate(keys.need("ipa")?, pages, granule, false),
             "ipas2le1" => Tlbi::intermediate(keys.need("ipa")?, pages, granule, true),
             _ => return Err(unknown()),

@@ -120,6 +120,9 @@ pub struct Choices {
     /// A 52-bit table of fewer than eight entries may stand at any multiple of its own size; otherwise the low six bits
     /// of its address count as zero.
     pub small_52bit_tables_unaligned: bool,
+    /// `HCR_EL2.PTW` refuses a stage 1 descriptor in Device memory only after its stage 2 leaf was updated, and says
+    /// level 0; otherwise it is one more permission of the leaf, at the leaf's level.
+    pub walk_protection_last: bool,
     /// A fetch from Device memory takes a Permission fault; otherwise it is an ordinary fetch (CONSTRAINED
     /// UNPREDICTABLE, K1.2).
     pub fault_on_device_fetch: bool,
@@ -137,6 +140,7 @@ impl Choices {
         dbm_for_stores_only: false,
         high_bits_only_above_48: false,
         small_52bit_tables_unaligned: false,
+        walk_protection_last: false,
         fault_on_device_fetch: false,
         drop_on_control_write: true,
     };
@@ -148,6 +152,7 @@ impl Choices {
             dbm_for_stores_only: true,
             high_bits_only_above_48: true,
             small_52bit_tables_unaligned: true,
+            walk_protection_last: true,
             ..Self::MANUAL
         }
     }

@@ -194,7 +194,7 @@ impl Aarch64 {
             xnx: self.config.has(Features::XNX),
             protect_walks: self.hcr & hcr::PTW != 0,
             forced: self.hcr & hcr::FWB != 0,
-            access_flag_despite_fault: self.config.choices.access_flag_despite_fault,
+            choices: &self.config.choices,
         })
     }
 

@@ -264,7 +264,9 @@ impl Sizes {
         let ds = ds && granule != Granule::K64 && config.has(lpa2);
         // D8.2.1: TxSZ's bounds (AArch64.S1MinTxSZ, AArch64.MaxTxSZ).
         let large = ds || granule == Granule::K64 && config.has(Features::LVA);
-        let minimum = if large { 12 } else { 16 };
+        let limit = if large { 52 } else { 48 };
+        // Stage 2's input is no larger than physical addresses (AArch64.S2MinTxSZ).
+        let minimum = 64 - u64::from(if second_stage { config.pa_bits.min(limit) } else { limit });
         let maximum = match (config.has(Features::TTST), granule) {
             (false, _) => 39,
             (true, Granule::K64) => 47,

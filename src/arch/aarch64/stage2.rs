@@ -1,6 +1,7 @@
 //! Stage 2: from intermediate to physical addresses (DDI 0487, D8.5; `AArch64.S2Translate`), for accesses and for the
 //! descriptors of stage 1.
 
+use super::config::Choices;
 use super::descriptor::{Descriptor, arm_level};
 use super::fault::{Cause, Status};
 use super::regime::Table;
@@ -44,8 +45,7 @@ pub(super) struct Stage2<'a> {
     /// `HCR_EL2.PTW`, with the FWB setting that says what Device memory is.
     pub(super) protect_walks: bool,
     pub(super) forced: bool,
-    /// The Access flag is set whatever comes of the access.
-    pub(super) access_flag_despite_fault: bool,
+    pub(super) choices: &'a Choices,
 }
 
 impl Stage2<'_> {
@@ -79,19 +79,20 @@ impl Stage2<'_> {
             return Err(fault(Status::AccessFlag, level));
         };
         let device = self.is_device(raw);
+        // HCR_EL2.PTW: no descriptors in Device memory.
+        let protected = self.protect_walks && request.descriptor && device;
         let rights = Rights::second_stage(raw, self.xnx);
         let need = request.need & Rights::ACCESSES;
         let refused = if request.unaligned && device {
             Some(Status::Alignment)
-        } else if !rights.contains(need) || self.protect_walks && request.descriptor && device {
-            // HCR_EL2.PTW: no descriptors in Device memory.
+        } else if !rights.contains(need) || protected && !self.choices.walk_protection_last {
             Some(Status::Permission)
         } else {
             None
         };
         let new = match refused {
             None => raw,
-            Some(_) if self.access_flag_despite_fault => leaf.raw | raw & Descriptor::AF.bits(),
+            Some(_) if self.choices.access_flag_despite_fault => leaf.raw | raw & Descriptor::AF.bits(),
             Some(_) => leaf.raw,
         };
         commit(leaf.at, leaf.raw, new, memory)
@@ -102,6 +103,7 @@ impl Stage2<'_> {
                 let cause = Cause::stage2(status, level, ipa);
                 Err(WalkError::Fault(Cause { s1ptw: request.descriptor, read_passes, ..cause }))
             }
+            None if protected => Err(fault(Status::Permission, 0)),
             None => Ok(Translated { leaf, raw, rights }),
         }
     }

@@ -32,13 +32,14 @@ fn custom(name: &str) -> (CustomFormat, Machine) {
     ];
     let (config, machine) = match name {
         "two-level-32" => {
-            (Config::two_level_32(), Machine::new(&[0x40_0000, 0xff80_0000], &[12, 22], 12, all))
+            (Config::two_level_32(), Machine::new(&[0x40_0000, 0xf000_0000], &[12, 22], 12, all))
         }
         "toy16" => {
             let base = RW | Perms::EXECUTE | Perms::USER;
             (
                 Config::toy16(),
-                Machine::new(&[0], &[12], 12, vec![base, base | Perms::ACCESSED, base - Perms::WRITE]),
+                Machine::new(&[0], &[12], 12, vec![base, base | Perms::ACCESSED, base - Perms::WRITE])
+                    .physical(1 << 16),
             )
         }
         // 16-byte pages, 5 levels of uneven widths, 2-byte entries with an active-low valid and write bit.
@@ -50,11 +51,12 @@ fn custom(name: &str) -> (CustomFormat, Machine) {
                 .leaves(Leaves::Flag(Bit::high(12)))
                 .sign_extended(),
             Machine::new(
-                &[0, 0x400, (-0x800i64) as u64],
+                &[0, 0x400, (-0x4000i64) as u64],
                 &[4, 8, 10],
                 4,
                 vec![Perms::READ | Perms::USER, RW | Perms::USER, RW | Perms::EXECUTE | Perms::USER],
-            ),
+            )
+            .physical(1 << 16),
         ),
         // Pages known by their rights, three levels, 8-byte entries.
         "any-right" => (
@@ -69,7 +71,7 @@ fn custom(name: &str) -> (CustomFormat, Machine) {
                 .dirty(Bit::high(7))
                 .leaves(Leaves::AnyRight)
                 .sign_extended(),
-            Machine::new(&[0, 0xffff_ffff_c000_0000], &[12, 21, 30], 12, all),
+            Machine::new(&[0, 0xffff_ffe0_0000_0000], &[12, 21, 30], 12, all),
         ),
         other => panic!("no format {other}"),
     };
@@ -79,7 +81,7 @@ fn custom(name: &str) -> (CustomFormat, Machine) {
 macro_rules! editing {
     ($($test:ident: $name:literal),*) => {$(
         proptest! {
-            #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+            #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
             #[test]
             fn $test(steps in model::steps()) {
                 let (format, machine) = custom($name);

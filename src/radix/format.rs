@@ -151,4 +151,17 @@ pub trait Encode: Format {
 
     /// The rights and marks that a leaf entry holds by itself.
     fn perms(&self, raw: u64, level: u32) -> Perms;
+
+    /// The `index`-th of the leaves of the level below that together map what the leaf `raw` of `level` maps. The body
+    /// given here carries over rights, marks and device memory; a format with more memory types carries those too.
+    ///
+    /// # Errors
+    /// [`EncodeError::Level`] when the level below has no pages.
+    fn split(&self, raw: u64, level: u32, index: u64) -> Result<u64, EncodeError> {
+        let (Entry::Leaf { base, .. }, Some(below)) = (self.decode(raw, level), level.checked_sub(1)) else {
+            return Err(EncodeError::Level { level });
+        };
+        let base = PhysAddr(base + (index << self.shift(below)));
+        self.encode_leaf(base, below, self.perms(raw, level))
+    }
 }

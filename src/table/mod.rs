@@ -18,12 +18,15 @@
 mod error;
 mod flush;
 mod radix;
+mod range;
 mod walker;
 
 pub use error::EditError;
 pub use flush::{Flush, Quarantine, Stale};
 pub use radix::{RadixTable, RadixWalker};
 pub use walker::{Mapping, Physical, Walker};
+
+use core::ops::ControlFlow;
 
 use crate::addr::{PageSize, PhysAddr, VirtAddr};
 use crate::frame::FrameAllocator;
@@ -120,5 +123,75 @@ pub trait PageTable {
         va: VirtAddr,
     ) -> Result<Option<Mapping>, EditError> {
         self.walker().translate(memory, va)
+    }
+
+    /// Maps `len` bytes from `va` on to the memory from `pa` on, with the largest pages that fit. Nothing may be
+    /// mapped there yet.
+    ///
+    /// # Errors
+    /// As for [`map`](Self::map); [`EditError::Range`] for a range that is empty, not made of whole pages, or that
+    /// wraps.
+    fn map_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        pa: PhysAddr,
+        len: u64,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        range::map(self, memory, frames, (va, pa, len), perms)
+    }
+
+    /// Unmaps whatever is mapped in the `len` bytes from `va` on; holes are no error. Pages that reach out of the
+    /// range are split where the table can do that. Tables that become empty are freed with the token.
+    ///
+    /// Accessed and dirty marks that other harts set while the range is being unmapped may be lost: where they
+    /// matter, [`unmap`](Self::unmap) page by page.
+    ///
+    /// # Errors
+    /// [`EditError::Range`]; [`EditError::InsidePage`] where a page cannot be split; [`EditError::Frames`] when there
+    /// is no frame to split one; [`EditError::Table`] or [`EditError::Reserved`] for damaged tables.
+    fn unmap_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        len: u64,
+    ) -> Result<Flush, EditError> {
+        range::unmap(self, memory, frames, va, len)
+    }
+
+    /// Gives whatever is mapped in the `len` bytes from `va` on the rights `perms`, as [`protect`](Self::protect)
+    /// does; otherwise as [`unmap_range`](Self::unmap_range).
+    ///
+    /// # Errors
+    /// As for [`unmap_range`](Self::unmap_range); [`EditError::Encode`] for rights that the format cannot hold.
+    fn protect_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        len: u64,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        let _ = frames;
+        range::protect(self, memory, va, len, perms)
+    }
+
+    /// Shows every page that has a byte in the `len` bytes from `va` on to `visit`, in order, until that breaks off;
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`EditError::Range`], [`EditError::Untranslatable`]; [`EditError::Table`] or [`EditError::Reserved`] for
+    /// damaged tables, after the pages before them.
+    fn translate_range<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+        len: u64,
+        visit: impl FnMut(Mapping) -> ControlFlow<()>,
+    ) -> Result<(), EditError> {
+        range::visit(self, memory, va, len, visit)
     }
 }

@@ -1,6 +1,7 @@
 //! The model, and the run that compares a table with it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use softmmu::access::{Access, AccessKind};
@@ -23,6 +24,10 @@ pub(crate) struct Machine {
     sizes: Vec<PageSize>,
     frame: PageSize,
     perms: Vec<Perms>,
+    /// Whether large pages can be split.
+    splits: bool,
+    /// How many bytes of physical memory an entry can point into.
+    physical: u64,
 }
 
 impl Machine {
@@ -33,7 +38,59 @@ impl Machine {
             sizes: sizes.iter().map(size).collect(),
             frame: size(&frame),
             perms,
+            splits: true,
+            physical: u64::MAX,
         }
+    }
+
+    /// The same with only so much physical memory.
+    pub(crate) fn physical(mut self, bytes: u64) -> Self {
+        self.physical = bytes;
+        self
+    }
+
+    /// Maps a range in the model: the largest pages that fit.
+    fn map_model(&self, model: &mut Model, va: VirtAddr, pa: PhysAddr, len: u64, perms: Perms) {
+        let mut done = 0;
+        while done < len {
+            let fits = |size: &&PageSize| {
+                (va.0 + done | pa.0 + done) % size.bytes() == 0 && size.bytes() <= len - done
+            };
+            let size = *self.sizes.iter().rev().find(fits).expect("whole pages");
+            model.0.insert(va.0 + done, (PhysAddr(pa.0 + done), size, perms));
+            done += size.bytes();
+        }
+    }
+
+    /// Puts what a page becomes into the model when only its part in `va..=last` is edited: pages one size smaller,
+    /// of which those that still reach over an end are cut again.
+    fn split_model(
+        &self,
+        model: &mut Model,
+        (page, pa, size, perms): (VirtAddr, PhysAddr, PageSize, Perms),
+        va: VirtAddr,
+        last: u64,
+    ) {
+        let smaller = *self.sizes.iter().rev().find(|&&smaller| smaller < size).expect("a smaller page");
+        for offset in (0..size.bytes()).step_by(smaller.bytes() as usize) {
+            let (at, to) = (VirtAddr(page.0 + offset), PhysAddr(pa.0 + offset));
+            let end = at.0 + (smaller.bytes() - 1);
+            let crosses = at < va && end >= va.0 || at.0 <= last && end > last;
+            if crosses {
+                self.split_model(model, (at, to, smaller, perms), va, last);
+            } else {
+                model.0.insert(at.0, (to, smaller, perms));
+            }
+        }
+    }
+
+    /// A range that begins at a smallest page and ends anywhere up to a little over a largest page further.
+    fn range(&self, step: &Step) -> (VirtAddr, u64) {
+        let smallest = self.sizes[0];
+        let va = self.va(step.place, smallest);
+        let unit = self.sizes[usize::from(step.size >> 4) % self.sizes.len()].bytes();
+        let pages = u64::from(step.size & 3) * unit / smallest.bytes() + u64::from(step.size >> 2 & 3);
+        (va, pages.max(1) * smallest.bytes())
     }
 
     /// An address of a page of `size`, drawn from `pick`: low numbers near a window's start, others at each multiple
@@ -63,7 +120,7 @@ pub(crate) struct Step {
 /// Random edits.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let budget = proptest::option::weighted(0.2, 0u8..4);
-    let step = (0u8..4, any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>(), budget).prop_map(
+    let step = (0u8..8, any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>(), budget).prop_map(
         |(kind, place, size, perms, applied, budget)| Step { kind, place, size, perms, applied, budget },
     );
     proptest::collection::vec(step, 1..60)
@@ -135,7 +192,14 @@ impl<T: PageTable> Bench<T> {
         let outcome = match step.kind {
             0 | 1 => self.map(va, pa, size, perms),
             2 => self.unmap(va),
-            _ => self.protect(va, perms),
+            3 => self.protect(va, perms),
+            _ => {
+                let (va, len) = machine.range(step);
+                // Mostly as far into a large page as the range begins, so that large pages are used.
+                let far = if step.perms & 3 == 0 { 0 } else { va.0 & 0x7fff_ffff };
+                let pa = PhysAddr((pa.0 + far) % machine.physical);
+                self.range(machine, step.kind, va, len, pa, perms)
+            }
         };
         self.pool.budget = usize::MAX;
         match outcome {
@@ -199,6 +263,81 @@ impl<T: PageTable> Bench<T> {
                 Err(error)
             }
         }
+    }
+
+    /// A range edit. The model is cut at the range's ends as the table must be.
+    fn range(
+        &mut self,
+        machine: &Machine,
+        kind: u8,
+        va: VirtAddr,
+        len: u64,
+        pa: PhysAddr,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        let last = va.0 + (len - 1);
+        let inside: Vec<u64> = self.model.0.range(va.0..=last).map(|(&page, _)| page).collect();
+        let reaching = [self.model.at(va), self.model.at(VirtAddr(last))].into_iter().flatten();
+        let straddling: Vec<_> =
+            reaching.filter(|page| page.0 < va || page.0.0 + (page.2.bytes() - 1) > last).collect();
+        let (ram, pool) = (&self.ram, &mut self.pool);
+        let outcome = match kind {
+            4 | 5 => self.table.map_range(ram, pool, va, pa, len, perms),
+            6 => self.table.unmap_range(ram, pool, va, len),
+            _ => self.table.protect_range(ram, pool, va, len, perms),
+        };
+        let free = inside.is_empty() && self.model.at(va).is_none();
+        match (&outcome, kind) {
+            // A gigabyte of smallest pages needs more tables than there is memory.
+            (Err(EditError::Frames(_)), _) => assert!(self.pool.budget < 8 || len > 1 << 28),
+            (Err(EditError::AlreadyMapped { va: at, page, pa, size }), 4 | 5) => {
+                let there = self.model.at(*at).expect("something is mapped there");
+                assert_eq!((*page, *pa, *size), (there.0, there.1, there.2));
+            }
+            (Err(EditError::Encode(_)), 4 | 5) => {
+                assert!(pa.0 + len > machine.physical, "{va:?} {len:#x} at {pa:?}");
+            }
+            (Err(EditError::InsidePage { .. }), 6 | 7) if !machine.splits => assert!(!straddling.is_empty()),
+            (Err(error), _) => panic!("{error}"),
+            (Ok(flush), 4 | 5) => {
+                assert!(free, "mapped over something");
+                assert!(flush.is_nothing());
+                machine.map_model(&mut self.model, va, pa, len, perms);
+            }
+            (Ok(flush), _) => {
+                assert!(machine.splits || straddling.is_empty());
+                for page in &straddling {
+                    self.model.0.remove(&page.0.0);
+                    machine.split_model(&mut self.model, *page, va, last);
+                }
+                let pages: Vec<u64> = self.model.0.range(va.0..=last).map(|(&page, _)| page).collect();
+                assert_eq!(pages.is_empty() && kind == 6, flush.is_nothing() && kind == 6);
+                for page in pages {
+                    if kind == 6 {
+                        self.model.0.remove(&page);
+                    } else if let Some(entry) = self.model.0.get_mut(&page) {
+                        entry.2 = perms | (entry.2 & (Perms::ACCESSED | Perms::DIRTY));
+                    }
+                }
+            }
+        }
+        self.compare_range(va, len);
+        outcome
+    }
+
+    /// What `translate_range` shows is what the model holds.
+    fn compare_range(&self, va: VirtAddr, len: u64) {
+        let last = va.0 + (len - 1);
+        let mut wanted: Vec<_> = self.model.at(va).filter(|page| page.0 < va).into_iter().collect();
+        let within = self.model.0.range(va.0..=last);
+        wanted.extend(within.map(|(&page, &(pa, size, perms))| (VirtAddr(page), pa, size, perms)));
+        let mut found = Vec::new();
+        let visit = |page: Mapping| {
+            found.push((page.va, page.pa, page.size, page.perms));
+            ControlFlow::Continue(())
+        };
+        self.table.translate_range(&self.ram, va, len, visit).expect("a sound table");
+        assert_eq!(found, wanted, "in {len:#x} bytes from {va:?}");
     }
 
     fn refused(&self, error: EditError, va: VirtAddr) {

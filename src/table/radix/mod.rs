@@ -1,11 +1,19 @@
 //! The radix table: edits every format that can encode its entries.
 //!
 //! Single pages (`single`) go down the table once. What is new is built aside and linked by one compare-and-swap;
-//! what is unmapped is unlinked at the highest table that it leaves empty. Everything below speaks of *tables* by
-//! their physical address and *entries* by [`PteRef`]; how an entry is cut into bits is the format's business alone.
+//! what is unmapped is unlinked at the highest table that it leaves empty. Ranges (`range`, which is `fill` for
+//! mapping and `rewrite` for the rest; `visit` for reading) go down each table once and move entries in runs (`raw`).
+//! All speak of *tables* by their physical address and of *entries* by [`PteRef`]; how an entry is cut into bits is
+//! the format's business alone.
 
+mod fill;
+mod range;
 mod raw;
+mod rewrite;
 mod single;
+mod visit;
+
+use core::ops::ControlFlow;
 
 use super::{EditError, Flush, Mapping, PageTable, Quarantine, Walker};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
@@ -130,13 +138,7 @@ impl<F: Encode> RadixTable<F> {
     /// The entry for `va` in the `table` of `level`.
     fn entry(&self, table: u64, level: u32, va: u64) -> PteRef {
         let index = va >> self.format.shift(level) & low_mask(self.format.index_bits(level));
-        self.entry_at(table, level, index)
-    }
-
-    fn entry_at(&self, table: u64, level: u32, index: u64) -> PteRef {
-        let bytes = self.format.pte_bytes();
-        let addr = table.wrapping_add(index.wrapping_mul(u64::from(bytes)));
-        PteRef { addr, bytes, level, stage: Stage::First }
+        raw::entry(&self.format, table, level, index)
     }
 }
 
@@ -183,6 +185,52 @@ impl<F: Encode> PageTable for RadixTable<F> {
 
     fn flush_all(&mut self) -> Flush {
         self.quarantine.flush_all()
+    }
+
+    fn map_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        pa: PhysAddr,
+        len: u64,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        self.map_span(memory, frames, (va, pa, len), perms)
+    }
+
+    fn unmap_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        len: u64,
+    ) -> Result<Flush, EditError> {
+        self.unmap_span(memory, frames, va, len)
+    }
+
+    fn protect_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        frames: &mut A,
+        va: VirtAddr,
+        len: u64,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        self.protect_span(memory, frames, (va, len), perms)
+    }
+
+    #[inline]
+    fn translate_range<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+        len: u64,
+        mut visit: impl FnMut(Mapping) -> ControlFlow<()>,
+    ) -> Result<(), EditError> {
+        let span = self.span(va, len)?;
+        let root = (self.root.0, self.format.top_level());
+        self.visit_span(memory, root, span, &mut visit).map(drop)
     }
 }
 

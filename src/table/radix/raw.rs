@@ -6,49 +6,93 @@ use crate::access::Width;
 use crate::addr::{PageSize, PhysAddr};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
-use crate::radix::{Encode, Format, PteRef};
+use crate::radix::{Encode, Format, PteRef, Stage};
 use crate::table::EditError;
 
 /// How often one entry is tried again that other harts keep changing.
 const MAX_RACES: u32 = 1 << 16;
 
-/// Entries are moved between table and code in runs of this many bytes: 64 entries of the widest kind.
-pub(super) const RUN: usize = 512;
+/// Entries are moved between table and code in runs of at most so many.
+pub(super) const RUN: usize = 64;
 
-/// One run of entries, little-endian as they stand in memory.
+/// A run of entries as values. In memory they are little-endian, `width` bytes each.
 pub(super) struct Run {
-    bytes: [u8; RUN],
+    pub(super) raw: [u64; RUN],
 }
 
 impl Run {
-    pub(super) const fn new() -> Self {
-        Self { bytes: [0; RUN] }
+    pub(super) const fn of(raw: u64) -> Self {
+        Self { raw: [raw; RUN] }
     }
 
-    /// How many entries of `width` one run holds.
-    pub(super) const fn capacity(width: Width) -> usize {
-        RUN / width.bytes() as usize
-    }
-
-    /// The first `count` entries' bytes.
-    pub(super) fn bytes(&mut self, width: Width, count: usize) -> &mut [u8] {
-        let len = (count * width.bytes() as usize).min(RUN);
-        &mut self.bytes[..len]
-    }
-
-    /// Fills `count` entries from `first` on with `raw`.
-    pub(super) fn fill(&mut self, width: Width, first: usize, count: usize, raw: u64) {
-        let wide = width.bytes() as usize;
-        let value = raw.to_le_bytes();
-        for entry in self.bytes.chunks_exact_mut(wide).skip(first).take(count) {
-            entry.copy_from_slice(&value[..wide]);
+    /// Loads the `count` (at most [`RUN`]) entries from `at` on.
+    #[inline]
+    pub(super) fn load<M: PhysMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        at: PteRef,
+        count: usize,
+    ) -> Result<(), EditError> {
+        let mut bytes = [0; RUN * 8];
+        let bytes = &mut bytes[..(count * at.bytes as usize).min(RUN * 8)];
+        let pa = PhysAddr(at.addr);
+        memory.read_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })?;
+        match at.bytes {
+            1 => unpack(bytes, &mut self.raw, |[byte]| u64::from(byte)),
+            2 => unpack(bytes, &mut self.raw, |bytes| u64::from(u16::from_le_bytes(bytes))),
+            4 => unpack(bytes, &mut self.raw, |bytes| u64::from(u32::from_le_bytes(bytes))),
+            _ => unpack(bytes, &mut self.raw, u64::from_le_bytes),
         }
+        Ok(())
+    }
+
+    /// Stores the first `count` entries from `at` on.
+    #[inline]
+    pub(super) fn store<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        at: PteRef,
+        count: usize,
+    ) -> Result<(), EditError> {
+        let mut bytes = [0; RUN * 8];
+        let bytes = &mut bytes[..(count * at.bytes as usize).min(RUN * 8)];
+        match at.bytes {
+            1 => pack(&self.raw, bytes, |raw| [raw as u8]),
+            2 => pack(&self.raw, bytes, |raw| (raw as u16).to_le_bytes()),
+            4 => pack(&self.raw, bytes, |raw| (raw as u32).to_le_bytes()),
+            _ => pack(&self.raw, bytes, u64::to_le_bytes),
+        }
+        let pa = PhysAddr(at.addr);
+        memory.write_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })
     }
 }
 
-/// The width of a format's entries.
-pub(super) fn width<F: Format>(format: &F) -> Width {
-    Width::from_bytes(format.pte_bytes()).unwrap_or(Width::W8)
+#[inline]
+fn unpack<const N: usize>(bytes: &[u8], raw: &mut [u64; RUN], value: impl Fn([u8; N]) -> u64) {
+    for (raw, bytes) in raw.iter_mut().zip(bytes.chunks_exact(N)) {
+        let mut entry = [0; N];
+        entry.copy_from_slice(bytes);
+        *raw = value(entry);
+    }
+}
+
+#[inline]
+fn pack<const N: usize>(raw: &[u64; RUN], bytes: &mut [u8], value: impl Fn(u64) -> [u8; N]) {
+    for (bytes, raw) in bytes.chunks_exact_mut(N).zip(raw) {
+        bytes.copy_from_slice(&value(*raw));
+    }
+}
+
+/// The entry `index` of the `table` of `level`.
+pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -> PteRef {
+    let bytes = format.pte_bytes();
+    let addr = table.wrapping_add(index.wrapping_mul(u64::from(bytes)));
+    PteRef { addr, bytes, level, stage: Stage::First }
+}
+
+/// Cuts the entries `first..=last` into runs: the first index of each and its length.
+pub(super) fn runs(first: u64, last: u64) -> impl Iterator<Item = (u64, usize)> {
+    (first..=last).step_by(RUN).map(move |first| (first, (last - first + 1).min(RUN as u64) as usize))
 }
 
 /// How many entries a table of `level` has.
@@ -61,6 +105,13 @@ pub(super) fn read<M: PhysMemory + ?Sized>(memory: &M, at: PteRef) -> Result<u64
     let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
     let pa = PhysAddr(at.addr);
     memory.read_pte(pa, width).map_err(|error| EditError::Table { at: pa, level: at.level, error })
+}
+
+/// Stores the entry `at` of a table that nothing points at yet.
+pub(super) fn put<M: PhysMemory + ?Sized>(memory: &M, at: PteRef, raw: u64) -> Result<(), EditError> {
+    let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
+    let pa = PhysAddr(at.addr);
+    memory.write(pa, width, raw).map_err(|error| EditError::Table { at: pa, level: at.level, error })
 }
 
 /// Replaces the entry `at` by what `change` makes of it, in one atomic step; yields what stood there.
@@ -92,24 +143,15 @@ pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     level: u32,
     but: core::ops::Range<u64>,
 ) -> Result<bool, EditError> {
-    let width = width(format);
+    let last = entries(format, level) - 1;
+    let near = but.start / RUN as u64 * RUN as u64;
+    let others = runs(0, last).filter(|&(first, _)| first != near);
+    let mut run = Run::of(0);
     let absent = format.absent(level);
-    let (total, step) = (entries(format, level), Run::capacity(width) as u64);
-    let (mut run, mut blank) = (Run::new(), Run::new());
-    blank.fill(width, 0, step as usize, absent);
-    let near = but.start / step * step;
-    let others = (0..total).step_by(step as usize).filter(|&first| first != near);
-    for first in core::iter::once(near).chain(others) {
-        let count = step.min(total - first) as usize;
-        let pa = PhysAddr(table.wrapping_add(first * width.bytes()));
-        let bytes = run.bytes(width, count);
-        memory.read_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level, error })?;
-        let from = but.start.max(first);
-        let to = but.end.min(first + count as u64);
-        if from < to {
-            run.fill(width, (from - first) as usize, (to - from) as usize, absent);
-        }
-        if run.bytes(width, count) != blank.bytes(width, count) {
+    for (first, count) in runs(near, last).take(1).chain(others) {
+        run.load(memory, entry(format, table, level, first), count)?;
+        let indices = first..first + count as u64;
+        if indices.zip(&run.raw).any(|(index, &raw)| raw != absent && !but.contains(&index)) {
             return Ok(false);
         }
     }
@@ -143,14 +185,9 @@ impl<'a, A: FrameAllocator + ?Sized> Fresh<'a, A> {
         level: u32,
     ) -> Result<PhysAddr, EditError> {
         let table = self.take(format, level)?;
-        let width = width(format);
-        let (total, step) = (entries(format, level), Run::capacity(width) as u64);
-        let mut run = Run::new();
-        run.fill(width, 0, step as usize, format.absent(level));
-        for first in (0..total).step_by(step as usize) {
-            let at = PhysAddr(table.0.wrapping_add(first * width.bytes()));
-            let bytes = run.bytes(width, step.min(total - first) as usize);
-            memory.write_bytes(at, bytes).map_err(|error| EditError::Table { at, level, error })?;
+        let run = Run::of(format.absent(level));
+        for (first, count) in runs(0, entries(format, level) - 1) {
+            run.store(memory, entry(format, table.0, level, first), count)?;
         }
         Ok(table)
     }
@@ -173,4 +210,50 @@ impl<A: FrameAllocator + ?Sized> Drop for Fresh<'_, A> {
 /// log2 of the frames that a table of `level` takes: at least one.
 pub(super) fn order<F: Format>(format: &F, level: u32, frame_size: PageSize) -> u32 {
     format.table_bits(level).saturating_sub(frame_size.bits())
+}
+
+/// What an edit will store in tables that are in use, once nothing can refuse it any more: until then no walk of any
+/// hart sees a part of it. In the order in which it was added, so that a table is complete before it is linked.
+#[derive(Default)]
+pub(super) struct Changes {
+    runs: Vec<(PteRef, usize)>,
+    old: Vec<u64>,
+    new: Vec<u64>,
+}
+
+impl Changes {
+    /// Adds the first entries of `new` from `at` on, where `old` stands.
+    #[inline]
+    pub(super) fn add(&mut self, at: PteRef, old: &[u64], new: &Run) {
+        self.runs.push((at, old.len()));
+        self.old.extend_from_slice(old);
+        self.new.extend_from_slice(&new.raw[..old.len().min(RUN)]);
+    }
+
+    /// Stores everything, or nothing if memory refuses a part.
+    pub(super) fn commit<M: PhysMemory + ?Sized>(&self, memory: &M) -> Result<(), EditError> {
+        for (stored, outcome) in self.stores(memory, &self.new).enumerate() {
+            if outcome.is_err() {
+                // It took a store there a moment ago; a memory that refuses now has lost the table by itself.
+                self.stores(memory, &self.old).take(stored).for_each(drop);
+                return outcome;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores each run from `raw`, lazily.
+    fn stores<'a, M: PhysMemory + ?Sized>(
+        &'a self,
+        memory: &'a M,
+        mut raw: &'a [u64],
+    ) -> impl Iterator<Item = Result<(), EditError>> + 'a {
+        let mut run = Run::of(0);
+        self.runs.iter().map(move |&(at, count)| {
+            let (these, rest) = raw.split_at_checked(count).unwrap_or((raw, &[]));
+            run.raw.iter_mut().zip(these).for_each(|(to, from)| *to = *from);
+            raw = rest;
+            run.store(memory, at, count)
+        })
+    }
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::raw::{Fresh, is_empty, order, read, swap};
+use super::raw::{Fresh, entry, is_empty, order, put, read, swap};
 use super::{MAX_LEVELS, RadixTable};
 use crate::addr::{PageSize, PhysAddr, VirtAddr};
 use crate::frame::FrameAllocator;
@@ -65,7 +65,7 @@ impl<F: Encode> RadixTable<F> {
         let mut fresh = Fresh::new(frames);
         for below in target..level {
             let table = fresh.table(memory, &self.format, below)?;
-            swap(memory, self.entry(table.0, below, va.0), |_| Ok(link))?;
+            put(memory, self.entry(table.0, below, va.0), link)?;
             link = self.format.encode_table(table, below + 1)?;
         }
         swap(memory, at, |found| {
@@ -190,7 +190,7 @@ impl<F: Encode> RadixTable<F> {
         let mut page = self.walker_now().mapping(va, &path.leaf);
         let mut marks = Perms::empty();
         for index in indices.clone() {
-            match swap(memory, self.entry_at(table, level, index), &mut change) {
+            match swap(memory, entry(&self.format, table, level, index), &mut change) {
                 Ok(old) => {
                     if index == indices.start {
                         page.raw = old;
@@ -203,7 +203,7 @@ impl<F: Encode> RadixTable<F> {
                 }
                 Err(error) => {
                     for (index, old) in indices.zip(before) {
-                        swap(memory, self.entry_at(table, level, index), |_| Ok(old))?;
+                        swap(memory, entry(&self.format, table, level, index), |_| Ok(old))?;
                     }
                     return Err(error);
                 }

@@ -1,0 +1,73 @@
+//! Reading a range: every page in it, in order, each table read once.
+
+use core::ops::ControlFlow;
+
+use super::RadixTable;
+use super::range::Span;
+use super::raw::{RUN, Run, entry, runs};
+use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
+use crate::memory::PhysMemory;
+use crate::radix::{Encode, Entry};
+use crate::table::{EditError, Mapping};
+
+impl<F: Encode> RadixTable<F> {
+    /// Shows the pages of `span`, which lies in the `table` of `level`, to `visit`.
+    pub(super) fn visit_span<M: PhysMemory + ?Sized, V: FnMut(Mapping) -> ControlFlow<()>>(
+        &self,
+        memory: &M,
+        (table, level): (u64, u32),
+        (span, high): (Span, u64),
+        visit: &mut V,
+    ) -> Result<ControlFlow<()>, EditError> {
+        let format = self.format;
+        let absent = format.absent(level);
+        let shift = format.shift(level);
+        let index = |at: u64| at >> shift & low_mask(format.index_bits(level));
+        let first = index(span.first);
+        let mut run = Run::of(0);
+        for (start, count) in runs(first, index(span.last)) {
+            let at = entry(&format, table, level, start);
+            run.load(memory, at, count)?;
+            let mut va = (span.first & !low_mask(shift)) + ((start - first) << shift);
+            for (n, &raw) in run.raw[..count.min(RUN)].iter().enumerate() {
+                let here = va;
+                va = va.wrapping_add(1 << shift);
+                if raw == absent {
+                    continue;
+                }
+                match format.decode(raw, level) {
+                    Entry::Leaf { base, size_bits } => {
+                        let page = here & !low_mask(size_bits);
+                        // Several entries that form one page are one page.
+                        if size_bits > shift && here > page && here > span.first {
+                            continue;
+                        }
+                        let seen = visit(Mapping {
+                            va: VirtAddr(high | page),
+                            pa: PhysAddr(base),
+                            size: PageSize::from_bits(size_bits).unwrap_or(PageSize::SIZE_4K),
+                            perms: format.perms(raw, level),
+                            raw,
+                        });
+                        if seen.is_break() {
+                            return Ok(seen);
+                        }
+                    }
+                    Entry::Table(next) if level > 0 => {
+                        let part = span.part(here, shift);
+                        let seen = self.visit_span(memory, (next, level - 1), (part, high), visit)?;
+                        if seen.is_break() {
+                            return Ok(seen);
+                        }
+                    }
+                    Entry::Absent => {}
+                    Entry::Reserved | Entry::Table(_) => {
+                        let at = PhysAddr(entry(&format, table, level, start + n as u64).addr);
+                        return Err(EditError::Reserved { at, level, raw });
+                    }
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}

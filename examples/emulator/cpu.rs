@@ -2,7 +2,7 @@
 //!
 //! An instruction that faults has changed nothing, so the kernel may resolve the fault and run on from the same pc.
 
-use crate::{Fault, Port, expand};
+use super::{Fault, Port, expand};
 use softmmu::addr::VirtAddr;
 use softmmu::mmu::AccessError;
 

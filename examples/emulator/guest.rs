@@ -1,6 +1,6 @@
 //! Programs: the bundled ones with what is expected of them, and ELF files taken apart.
 
-use crate::args::Wanted;
+use super::args::Wanted;
 use object::LittleEndian;
 use object::elf::{EM_RISCV, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};

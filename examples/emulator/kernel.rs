@@ -1,10 +1,10 @@
 //! The kernel: processes, time slices, system calls, and what becomes of a guest that faults.
 
-use crate::cpu::{Cpu, Registers, Stop, Trap};
-use crate::guest::{Expect, PAGE, Program};
-use crate::report::{Counters, Screen};
-use crate::spaces::{Denied, Spaces};
-use crate::{Fault, Port};
+use super::cpu::{Cpu, Registers, Stop, Trap};
+use super::guest::{Expect, PAGE, Program};
+use super::report::{Counters, Screen};
+use super::spaces::{Denied, Spaces};
+use super::{Fault, Port};
 use softmmu::addr::VirtAddr;
 use softmmu::mmu::AccessError;
 use std::time::{Duration, Instant};

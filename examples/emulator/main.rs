@@ -10,14 +10,14 @@
 //! `cargo run --release --example emulator -- --help` says what it takes.
 #![expect(unreachable_pub, reason = "the modules of a program, written like those of a library")]
 
-mod args;
-mod cpu;
-mod expand;
-mod guest;
-mod kernel;
-mod report;
-mod run;
-mod spaces;
+pub mod args;
+pub mod cpu;
+pub mod expand;
+pub mod guest;
+pub mod kernel;
+pub mod report;
+pub mod run;
+pub mod spaces;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -1,10 +1,10 @@
 //! One run from options to the final table.
 
-use crate::args::Options;
-use crate::guest;
-use crate::kernel::{End, Kernel, Process};
-use crate::report::{self, Counters, Screen};
-use crate::spaces::{self, Spaces};
+use super::args::Options;
+use super::guest;
+use super::kernel::{End, Kernel, Process};
+use super::report::{self, Counters, Screen};
+use super::spaces::{self, Spaces};
 use std::time::{Duration, Instant};
 
 /// How often the progress line is drawn anew.

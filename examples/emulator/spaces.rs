@@ -1,9 +1,9 @@
 //! Address spaces: everything mapped when it is asked for.
 
-use crate::args::Options;
-use crate::guest::PAGE;
-use crate::report::Counters;
-use crate::{Fault, Port};
+use super::args::Options;
+use super::guest::PAGE;
+use super::report::Counters;
+use super::{Fault, Port};
 use softmmu::access::{Access, AccessKind};
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
 use softmmu::arch::riscv::{Cause, Config, Control, Fence, Flavor, Privilege, PteRules, Riscv, Sv39};

@@ -1,6 +1,6 @@
 //! External fragmentation, and how a level of indirection ends it.
 
-use crate::lab::{self, DATA, Screen, Told};
+use super::lab::{self, DATA, Screen, Told};
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
 use softmmu::frame::FrameAllocator;
 use softmmu::table::{PageTable, RadixTable};

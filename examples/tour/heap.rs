@@ -1,6 +1,6 @@
 //! Fragmentation inside a program's heap, where paging cannot reach.
 
-use crate::lab::{self, DATA, Hart, Screen, Told};
+use super::lab::{self, DATA, Hart, Screen, Told};
 use softmmu::addr::{PageSize, VirtAddr};
 use softmmu::frame::FrameAllocator;
 use softmmu::table::{PageTable, RadixTable};

@@ -1,6 +1,6 @@
 //! Two programs that use the same addresses, without translation and with it.
 
-use crate::lab::{self, DATA, Hart, Screen, Told};
+use super::lab::{self, DATA, Hart, Screen, Told};
 use softmmu::addr::{Asid, PageSize, VirtAddr};
 use softmmu::arch::custom::Control;
 use softmmu::arch::custom::CustomFormat;

@@ -1,6 +1,6 @@
 //! What hardware sees of an array overrun: pages, and nothing smaller.
 
-use crate::lab::{self, DATA, Hart, Screen, Told};
+use super::lab::{self, DATA, Hart, Screen, Told};
 use softmmu::addr::{PageSize, VirtAddr};
 use softmmu::frame::FrameAllocator;
 use softmmu::table::{PageTable, RadixTable};

@@ -1,6 +1,6 @@
 //! A linear page table against a radix tree, in bytes.
 
-use crate::lab::{self, DATA, Screen, Told};
+use super::lab::{self, DATA, Screen, Told};
 use softmmu::addr::{PageSize, VirtAddr};
 use softmmu::frame::FrameAllocator;
 use softmmu::table::{PageTable, RadixTable};

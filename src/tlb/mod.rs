@@ -211,7 +211,7 @@ impl Scope {
             Span::Guest { first, last } => (first, last, entry.gpa, entry.leaf2_bits),
         };
         let mask = low_mask(bits as u32);
-        first <= base | mask && base & !mask <= last
+        first <= last && first <= base | mask && base & !mask <= last
     }
 }
 

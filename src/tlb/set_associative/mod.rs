@@ -35,8 +35,8 @@ struct SetState {
 
 /// A set-associative TLB of mixed page sizes with the replacement policy `P`.
 ///
-/// Where software changed a page's size without a fence, two entries can answer one address. The one that stands
-/// where the smaller page size is indexed answers then; within one set, the one touched last, else the lower way.
+/// Where software changed a page without a fence, two entries can answer one address. The smaller page answers then;
+/// of a global and an ordinary entry of one size the one touched last on their line, else that in the lower way.
 #[derive(Clone)]
 pub struct SetAssociative<P: WayPolicy = TrueLru> {
     geometry: Geometry,

@@ -1,0 +1,6 @@
+//! The TLB models against naive reference models.
+
+mod generate;
+mod naive;
+mod ranges;
+mod set_associative;

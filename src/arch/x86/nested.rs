@@ -107,11 +107,13 @@ impl Second {
     }
 
     /// How a mere read of a guest table counts. NPT takes it for a write (APM 15.25.6); EPT does so while its own
-    /// accessed and dirty bits are on, and reports both (SDM 29.3.3.2).
-    fn table_read(&self) -> EptQualification {
+    /// accessed and dirty bits are on, and reports both (SDM 29.3.3.2), but not where MOV to CR3 loads PDPTEs.
+    fn table_read(&self, linear: Option<VirtAddr>) -> EptQualification {
         match self {
             Self::Npt(_) => EptQualification::WRITE,
-            Self::Ept(ept) if ept.marks() => EptQualification::READ | EptQualification::WRITE,
+            Self::Ept(ept) if ept.marks() && linear.is_some() => {
+                EptQualification::READ | EptQualification::WRITE
+            }
             Self::Ept(_) => EptQualification::READ,
         }
     }
@@ -138,7 +140,7 @@ impl<P: PteMemory> PteSource for GuestTables<'_, P> {
 
     #[inline]
     fn read(&mut self, at: PteRef) -> Result<u64, Self::Error> {
-        let place = self.place(at, self.second.table_read())?;
+        let place = self.place(at, self.second.table_read(self.linear))?;
         self.memory.read(place).map_err(WalkError::Bus)
     }
     #[inline]
@@ -153,7 +155,7 @@ impl<P: PteMemory> PteSource for GuestTables<'_, P> {
 
 impl<P: PteMemory> Tables for GuestTables<'_, P> {
     fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), WalkError<Fault>> {
-        let place = self.place(at, self.second.table_read() | EptQualification::WRITE)?;
+        let place = self.place(at, self.second.table_read(self.linear) | EptQualification::WRITE)?;
         match self.memory.update(place, old, new) {
             Ok(true) => Ok(()),
             Ok(false) => Err(WalkError::Raced),

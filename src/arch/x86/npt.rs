@@ -6,7 +6,7 @@
 //! Guest-mode execute traps and supervisor shadow-stack checks are not modelled.
 
 use super::control::{Cr0, Cr4, Efer};
-use super::fault::{EptQualification, Fault, PageFaultCode, reports_fetches};
+use super::fault::{EptQualification, Fault, PageFaultCode};
 use super::mode::Mode;
 use super::nested::{Mapped, Request};
 use super::pte::{self, Legacy32, LongMode, Pae};
@@ -67,7 +67,7 @@ impl Npt {
         request: &Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
-        let judge = NestedFault { npt: self, request };
+        let judge = NestedFault { request };
         // A guest-physical address wider than the tables can index is not mapped.
         if request.gpa >> bits != 0 {
             return Err(WalkError::Fault(judge.absent(0)));
@@ -92,7 +92,6 @@ impl Npt {
 
 /// What NPT makes of the ends of its walks.
 struct NestedFault<'a> {
-    npt: &'a Npt,
     request: &'a Request,
 }
 
@@ -101,8 +100,8 @@ impl NestedFault<'_> {
         let request = self.request;
         let mut code = why | PageFaultCode::USER;
         code.set(PageFaultCode::WRITE, request.writes());
-        let fetch = request.kind.contains(EptQualification::FETCH);
-        code.set(PageFaultCode::FETCH, fetch && reports_fetches(self.npt.cr4, self.npt.efer));
+        // Unlike #PF, whether or not the host has NX or SMEP on.
+        code.set(PageFaultCode::FETCH, request.kind.contains(EptQualification::FETCH));
         code.set(PageFaultCode::SHADOW_STACK, request.shadow_stack);
         let place = if request.last.is_some() { Fault::NPF_FINAL } else { Fault::NPF_TABLE };
         Fault::NestedPage {

@@ -17,6 +17,7 @@
 
 mod aarch64;
 mod case;
+mod derived;
 mod keys;
 mod machine;
 mod riscv;

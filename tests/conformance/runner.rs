@@ -96,7 +96,7 @@ fn judge(lines: impl BufRead, run_case: RunCase, verdict: &mut Verdict) -> Resul
 pub type RunCase = fn(&Header, &Case, &mut Verdict) -> Result<(), NotBuilt>;
 
 /// Hands the case to its architecture's driver.
-fn by_arch(header: &Header, case: &Case, verdict: &mut Verdict) -> Result<(), NotBuilt> {
+pub fn by_arch(header: &Header, case: &Case, verdict: &mut Verdict) -> Result<(), NotBuilt> {
     match header.arch.as_str() {
         "riscv" => run_case::<riscv::Driver>(header, case, verdict),
         "x86" => run_case::<x86::Driver>(header, case, verdict),

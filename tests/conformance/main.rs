@@ -88,7 +88,8 @@ fn run_all(paths: &[PathBuf]) -> Vec<Verdict> {
 fn corpora_agree() {
     let folder = folder();
     let paths = corpora(&folder);
-    assert!(!paths.is_empty(), "no corpus in {}", folder.display());
+    let some_left_out = std::env::var_os("SOFTMMU_CORPUS").is_some();
+    assert!(some_left_out || !paths.is_empty(), "no corpus in {}", folder.display());
     judge(&paths);
 }
 

@@ -123,6 +123,8 @@ impl Need {
             Use::Fetch | Use::LoadExecutable => Rights::EXECUTE,
             Use::Load => load,
             Use::Store => Rights::WRITE | Rights::DIRTY,
+            // While shadow stacks are off, what is cached of them must not serve: no page has both of these rights.
+            Use::ShadowLoad | Use::ShadowStore if !sse => Rights::SHADOW | Rights::READ,
             Use::ShadowLoad => Rights::SHADOW,
             Use::ShadowStore => Rights::SHADOW | Rights::DIRTY,
         };

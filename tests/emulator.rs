@@ -8,9 +8,9 @@ use emulator::args::{self, Options};
 use emulator::cpu::{Cpu, Registers, Stop, Trap};
 use emulator::expand::{ILLEGAL, expand};
 use emulator::guest;
-use emulator::kernel::End;
-use emulator::report::{Counters, Screen};
-use emulator::run::{self, Outcome};
+use emulator::kernel::Process;
+use emulator::report::Screen;
+use emulator::run;
 use softmmu::addr::{PhysAddr, VirtAddr};
 use softmmu::arch::riscv::Riscv;
 use softmmu::memory::Ram;
@@ -29,7 +29,7 @@ fn execute(words: &[u32], a: u64, b: u64) -> (Registers, Stop) {
     }
     let mut registers = Registers::new(BASE, BASE + 0x800);
     (registers.x[10], registers.x[11]) = (a, b);
-    let (_, stop) = Cpu::new().run(&mut registers, &mut port, 1000);
+    let (_, stop) = Cpu::default().run(&mut registers, &mut port, 1000);
     (registers, stop)
 }
 
@@ -160,7 +160,7 @@ fn atomics_do_as_the_words_do() {
         }
         let mut registers = Registers::new(BASE, BASE + 0x800);
         (registers.x[10], registers.x[11], registers.x[13]) = (BASE + 0x100, operand, old);
-        Cpu::new().run(&mut registers, &mut port, 1000);
+        Cpu::default().run(&mut registers, &mut port, 1000);
         (registers.x[12], registers.x[14])
     };
     let (word, double) = (2, 3);
@@ -258,28 +258,29 @@ fn the_command_line_is_understood_or_refused_by_name() {
     }
 }
 
-/// Runs guests in so much memory; the report's lines, and what came of it.
-fn run(ram: &str, guests: &[&str], seed: u64) -> (Vec<String>, Result<Outcome, String>) {
+/// Runs guests in so much memory: the processes, the lines printed, and whether all is right.
+fn run(ram: &str, guests: &[&str], seed: u64) -> Result<(Vec<Process>, String, bool), String> {
     let mut line = vec!["--ram", ram];
     guests.iter().for_each(|guest| line.extend(["--guest", guest]));
     let options = Options { seed, ..parse(&line).expect("a good command line") };
-    let mut lines = Vec::new();
-    let mut sink = |line: &str| lines.push(line.to_owned());
-    let outcome = run::run(&options, &mut Screen::new(&mut sink, false));
-    (lines, outcome)
+    let mut text = String::new();
+    let mut sink = |line: &str| text.extend([line, "\n"]);
+    let mut screen = Screen::new(&mut sink, false);
+    let outcome = run::run(&options, &mut screen)?;
+    let right = outcome.report(&mut screen);
+    Ok((outcome.processes, text, right))
 }
 
-fn right(ram: &str, guests: &[&str]) -> (Vec<String>, Vec<(String, Option<End>, Counters)>) {
-    let (lines, outcome) = run(ram, guests, 1);
-    let outcome = outcome.expect("a run to the end");
-    assert!(outcome.right, "{}", lines.join("\n"));
-    (lines, outcome.processes)
+/// The same where all must be right.
+fn right(ram: &str, guests: &[&str], seed: u64) -> (Vec<Process>, String) {
+    let (processes, text, right) = run(ram, guests, seed).expect("a run to the end");
+    assert!(right, "{text}");
+    (processes, text)
 }
 
 #[test]
 fn wild_guests_end_alone_with_cause_address_and_walk() {
-    let (lines, processes) = right(RAM, &["wild-null", "wild-text", "sort,1000", "wild-data"]);
-    let text = lines.join("\n");
+    let (processes, text) = right(RAM, &["wild-null", "wild-text", "sort,1000", "wild-data"], 1);
     for phrase in [
         "[wild-null] ended: load page fault (cause 13) at address 0x8, pc 0x",
         "[wild-text] ended: store/AMO page fault (cause 15) at address 0x100",
@@ -295,11 +296,11 @@ fn wild_guests_end_alone_with_cause_address_and_walk() {
 #[test]
 fn the_same_seed_gives_the_same_counters() {
     let guests = ["sort,3000", "matmul,24", "fork,4"];
-    let [first, again, other] = [1, 1, 2].map(|seed| run(RAM, &guests, seed).1.expect("a run to the end"));
-    assert!(first.right && again.right && other.right);
-    let counters = |outcome: &Outcome| outcome.processes.iter().map(|p| p.2).collect::<Vec<_>>();
-    assert_eq!(counters(&first), counters(&again));
-    assert_eq!(first.processes.len(), 4);
+    let counters =
+        |seed| right(RAM, &guests, seed).0.into_iter().map(|p| (p.name, p.counters)).collect::<Vec<_>>();
+    let first = counters(1);
+    assert_eq!(first, counters(1));
+    assert_eq!(first.len(), 4);
 }
 
 /// The prebuilt guest's bytes.
@@ -312,8 +313,7 @@ fn elf() -> Vec<u8> {
 fn load(bytes: &[u8]) -> Result<guest::Program, String> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("a write to it");
-    let name = file.path().to_str().expect("a name in UTF-8").to_owned();
-    guest::find(&args::Wanted { name, arguments: Vec::new() })
+    guest::find(&args::Wanted::plain(file.path().to_str().expect("a name in UTF-8")))
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn damaged_programs_are_refused_in_one_line() {
     for length in [0, 1, 63, 64, 100, 0x1100] {
         assert!(load(&good[..length]).is_err(), "{length} bytes");
     }
-    assert!(guest::find(&args::Wanted { name: "no-such-guest".into(), arguments: Vec::new() }).is_err());
+    assert!(guest::find(&args::Wanted::plain("no-such-guest")).is_err());
 }
 
 proptest::proptest! {

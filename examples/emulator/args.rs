@@ -27,6 +27,13 @@ pub struct Wanted {
     pub arguments: Vec<String>,
 }
 
+impl Wanted {
+    /// Without arguments.
+    pub fn plain(name: &str) -> Self {
+        Self { name: name.into(), arguments: Vec::new() }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -61,11 +61,13 @@ pub struct Cpu {
     expansions: Box<[u32]>,
 }
 
-impl Cpu {
-    pub fn new() -> Self {
+impl Default for Cpu {
+    fn default() -> Self {
         Self { expansions: expand::table() }
     }
+}
 
+impl Cpu {
     /// Runs at most `budget` instructions; returns how many were completed, and why it stopped.
     pub fn run(&self, registers: &mut Registers, port: &mut Port<'_>, budget: u64) -> (u64, Stop) {
         let mut done = 0;
@@ -238,9 +240,9 @@ fn multiply_divide(funct3: u32, a: u64, b: u64) -> u64 {
     let (signed_a, signed_b) = (a as i64, b as i64);
     match funct3 {
         0 => a.wrapping_mul(b),
-        1 => (i128::from(signed_a) * i128::from(signed_b) >> 64) as u64,
+        1 => ((i128::from(signed_a) * i128::from(signed_b)) >> 64) as u64,
         2 => (i128::from(signed_a).wrapping_mul(b as i128) >> 64) as u64,
-        3 => (u128::from(a) * u128::from(b) >> 64) as u64,
+        3 => ((u128::from(a) * u128::from(b)) >> 64) as u64,
         4 if b == 0 => u64::MAX,
         4 => signed_a.wrapping_div(signed_b) as u64,
         5 => a.checked_div(b).unwrap_or(u64::MAX),

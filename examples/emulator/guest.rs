@@ -1,6 +1,7 @@
 //! Programs: the bundled ones with what is expected of them, and ELF files taken apart.
 
 use super::args::Wanted;
+use Expect::{Faults, Prints};
 use object::LittleEndian;
 use object::elf::{EM_RISCV, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -26,69 +27,41 @@ pub enum Expect {
 pub struct Bundled {
     pub name: &'static str,
     pub about: &'static str,
-    pub expect: Expect,
-    /// Of the child that it forks, if it does.
-    pub child: Option<Expect>,
     elf: &'static [u8],
-}
-
-impl Bundled {
-    /// The guest with its default arguments.
-    pub fn wanted(&self) -> Wanted {
-        Wanted { name: self.name.into(), arguments: Vec::new() }
-    }
+    /// How it must end, and then its child, if it forks one.
+    expect: &'static [Expect],
 }
 
 macro_rules! bundled {
-    ($name:literal, $about:literal, $expect:expr, $child:expr) => {
+    ($name:literal, $about:literal, $($expect:expr),+) => {
         Bundled {
             name: $name,
             about: $about,
-            expect: $expect,
-            child: $child,
             elf: include_bytes!(concat!("guests/bin/", $name, ".elf")),
+            expect: &[$($expect),+],
         }
     };
 }
 
+/// What `sha256` prints.
+const DIGEST: &str =
+    "sha256 of 4194304 bytes: 1cf0351ec7d25ff62aa51f46eb698794fdaf3c5a69cc444d37b07cc5fc587013: right\n";
+
 /// Every guest that comes with the emulator.
+#[rustfmt::skip]
 pub static BUNDLED: [Bundled; 8] = [
-    bundled!(
-        "sort",
-        "quick-sorts 2 MiB of numbers; argument: how many",
-        Expect::Prints(0, "sorted 524288 numbers, sum 4010628ae5948: right\n"),
-        None
-    ),
-    bundled!(
-        "sha256",
-        "digests 4 MiB; argument: how many bytes",
-        Expect::Prints(
-            0,
-            "sha256 of 4194304 bytes: 1cf0351ec7d25ff62aa51f46eb698794fdaf3c5a69cc444d37b07cc5fc587013: right\n"
-        ),
-        None
-    ),
-    bundled!(
-        "matmul",
-        "multiplies matrices of 192 by 192; argument: their side",
-        Expect::Prints(0, "multiplied 192 squared, trace e89cec3d938d374c: right\n"),
-        None
-    ),
-    bundled!(
-        "fork",
-        "parent and child write the same 24 pages; argument: how many",
-        Expect::Prints(0, "parent wrote 24 pages: right\n"),
-        Some(Expect::Prints(42, "child wrote 24 pages: right\n"))
-    ),
-    bundled!(
-        "hog",
-        "touches and verifies 4 MiB; argument: how many bytes",
-        Expect::Prints(0, "touched and verified 1024 pages: right\n"),
-        None
-    ),
-    bundled!("wild-null", "follows a null pointer", Expect::Faults("load page fault"), None),
-    bundled!("wild-text", "writes to its own code", Expect::Faults("store/AMO page fault"), None),
-    bundled!("wild-data", "jumps into its data", Expect::Faults("instruction page fault"), None),
+    bundled!("sort", "quick-sorts 2 MiB of numbers; argument: how many",
+        Prints(0, "sorted 524288 numbers, sum 4010628ae5948: right\n")),
+    bundled!("sha256", "digests 4 MiB; argument: how many bytes", Prints(0, DIGEST)),
+    bundled!("matmul", "multiplies matrices of 192 by 192; argument: their side",
+        Prints(0, "multiplied 192 squared, trace e89cec3d938d374c: right\n")),
+    bundled!("fork", "parent and child write the same 24 pages; argument: how many",
+        Prints(0, "parent wrote 24 pages: right\n"), Prints(42, "child wrote 24 pages: right\n")),
+    bundled!("hog", "touches and verifies 4 MiB; argument: how many bytes",
+        Prints(0, "touched and verified 1024 pages: right\n")),
+    bundled!("wild-null", "follows a null pointer", Faults("load page fault")),
+    bundled!("wild-text", "writes to its own code", Faults("store/AMO page fault")),
+    bundled!("wild-data", "jumps into its data", Faults("instruction page fault")),
 ];
 
 /// A run of pages with the same rights, and the file's bytes that they begin with.
@@ -110,8 +83,8 @@ pub struct Program {
     pub file: Cow<'static, [u8]>,
     pub entry: u64,
     pub segments: Vec<Segment>,
-    /// What is expected of it, and of a child.
-    pub expect: Option<(Expect, Option<Expect>)>,
+    /// How it must end, and then its children; empty where nothing is known.
+    pub expect: &'static [Expect],
 }
 
 /// Finds and reads what was asked for.
@@ -122,12 +95,12 @@ pub fn find(wanted: &Wanted) -> Result<Program, String> {
     let name = &wanted.name;
     let bundled = BUNDLED.iter().find(|guest| guest.name == name);
     let (file, expect) = match bundled {
-        Some(guest) => (Cow::Borrowed(guest.elf), Some((guest.expect, guest.child))),
+        Some(guest) => (Cow::Borrowed(guest.elf), guest.expect),
         None => {
             let bytes = std::fs::read(name).map_err(|error| {
                 format!("{name}: neither a bundled guest (see --list) nor a readable file: {error}")
             })?;
-            (Cow::Owned(bytes), None)
+            (Cow::Owned(bytes), &[][..])
         }
     };
     let (entry, segments) = read(&file).map_err(|error| format!("{name}: {error}"))?;

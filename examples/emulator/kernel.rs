@@ -1,5 +1,6 @@
 //! The kernel: processes, time slices, system calls, and what becomes of a guest that faults.
 
+use super::args::Options;
 use super::cpu::{Cpu, Registers, Stop, Trap};
 use super::guest::{Expect, PAGE, Program};
 use super::report::{Counters, Screen};
@@ -30,8 +31,8 @@ const EINVAL: i64 = -22;
 pub enum End {
     /// It exited.
     Exit(i32),
-    /// It did what cannot be done: the cause, and where, and the walk that shows why.
-    Killed { cause: String, details: String },
+    /// It did what cannot be done.
+    Killed(String),
 }
 
 /// Why a process must end.
@@ -61,17 +62,18 @@ enum State {
 }
 
 /// A guest, or a child that one forked.
+#[derive(Clone, Debug)]
 pub struct Process {
     pub pid: u32,
     pub name: String,
     pub counters: Counters,
     pub time: Duration,
-    pub expect: Option<Expect>,
+    /// How it must end, and then its children.
+    expect: &'static [Expect],
     /// Everything that it printed.
     pub output: Vec<u8>,
     /// Whether it was run with its default arguments, so that its output is known to the letter.
     plain: bool,
-    child_expect: Option<Expect>,
     parent: Option<u32>,
     /// Whether its parent has been told of its end.
     reaped: bool,
@@ -93,13 +95,13 @@ impl Process {
 
     /// Whether it ended as it must; `None` where nothing is known of it and it exited by itself.
     pub fn right(&self) -> Option<bool> {
-        match (self.expect, self.end()?) {
+        match (self.expect.first(), self.end()?) {
             (Some(Expect::Prints(status, output)), End::Exit(got)) => {
                 let text = String::from_utf8_lossy(&self.output);
                 let lines = text.lines().all(|line| line.ends_with(": right"));
-                Some(status == *got && if self.plain { text == output } else { lines && !text.is_empty() })
+                Some(status == got && if self.plain { text == *output } else { lines && !text.is_empty() })
             }
-            (Some(Expect::Faults(expected)), End::Killed { cause, .. }) => Some(expected == cause),
+            (Some(Expect::Faults(expected)), End::Killed(cause)) => Some(*expected == cause),
             (None, End::Exit(_)) => None,
             _ => Some(false),
         }
@@ -121,16 +123,19 @@ pub struct Kernel<'a, 'k, 's> {
 
 impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
     /// A machine without processes.
-    pub fn new(
-        spaces: Spaces<'a>,
-        port: Port<'a>,
-        seed: u64,
-        quiet: bool,
-        screen: &'k mut Screen<'s>,
-    ) -> Self {
+    pub fn new(spaces: Spaces<'a>, port: Port<'a>, options: &Options, screen: &'k mut Screen<'s>) -> Self {
         // Any seed gives a state other than zero, where the generator would stand still.
-        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Self { processes: Vec::new(), spaces, port, cpu: Cpu::new(), random, quiet, screen, turn: 0 }
+        let random = options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Self {
+            processes: Vec::new(),
+            spaces,
+            port,
+            cpu: Cpu::default(),
+            random,
+            quiet: options.quiet,
+            screen,
+            turn: 0,
+        }
     }
 
     /// Gives `program` an address space and puts it in line.
@@ -154,16 +159,14 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
         self.spaces.map_stack(pid, stack_top - STACK, STACK).map_err(|error| failed("the stack", error))?;
         let registers = Registers::new(program.entry, stack_top);
         let room = if stack_top > end { stack_top - STACK - PAGE - end } else { (1 << 38) - PAGE - end };
-        let (expect, child_expect) = program.expect.map_or((None, None), |(own, child)| (Some(own), child));
         self.processes.push(Process {
             pid,
             name: program.name.rsplit('/').next().unwrap_or_default().to_owned(),
             counters: Counters::default(),
             time: Duration::ZERO,
-            expect,
+            expect: program.expect,
             output: Vec::new(),
             plain: program.arguments.is_empty(),
-            child_expect,
             parent: None,
             reaped: false,
             registers,
@@ -213,7 +216,7 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
         let Some(index) = (1..=count).map(|offset| (self.turn + offset) % count).find(ready) else {
             // All that are left wait for one another's children: a wait for nothing never begins, so this cannot be.
             for index in 0..count {
-                self.end(index, End::Killed { cause: "deadlock".into(), details: String::new() });
+                self.end(index, End::Killed("deadlock".into()));
             }
             return;
         };
@@ -415,17 +418,11 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
             name: format!("{}/{}", parent.name, children + 1),
             counters: Counters::default(),
             time: Duration::ZERO,
-            expect: parent.child_expect,
             output: Vec::new(),
-            plain: parent.plain,
-            child_expect: None,
-            parent: Some(parent.pid),
-            reaped: false,
-            registers: parent.registers.clone(),
-            heap: parent.heap.clone(),
-            heap_limit: parent.heap_limit,
-            state: State::Ready,
             shown: 0,
+            expect: parent.expect.get(1..).unwrap_or(&[]),
+            parent: Some(parent.pid),
+            ..parent.clone()
         };
         child.registers.x[10] = 0;
         self.processes.push(child);
@@ -485,7 +482,7 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
             self.screen.line(&format!("[{}] ended: {cause} {details}", process.name));
             walk.iter().for_each(|step| self.screen.line(&format!("    {step}")));
         }
-        self.end(index, End::Killed { cause, details });
+        self.end(index, End::Killed(cause));
         true
     }
 

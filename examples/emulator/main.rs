@@ -10,14 +10,14 @@
 //! `cargo run --release --example emulator -- --help` says what it takes.
 #![expect(unreachable_pub, reason = "the modules of a program, written like those of a library")]
 
-pub mod args;
-pub mod cpu;
-pub mod expand;
-pub mod guest;
-pub mod kernel;
-pub mod report;
-pub mod run;
-pub mod spaces;
+pub(crate) mod args;
+pub(crate) mod cpu;
+pub(crate) mod expand;
+pub(crate) mod guest;
+pub(crate) mod kernel;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod spaces;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let outcome = run::run(&options, &mut screen);
     screen.clear();
     match outcome {
-        Ok(outcome) if outcome.right => ExitCode::SUCCESS,
+        Ok(outcome) if outcome.report(&mut screen) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(&error),
     }

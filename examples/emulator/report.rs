@@ -65,25 +65,18 @@ counters! {
     bytes_out,
 }
 
-/// Lines up `rows` under `header`: the first column to the left, the others to the right.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([header[column].len()]).max().unwrap_or(0)
-    };
+/// Lines up `rows` under `header` (names with bars between): the first column to the left, the others to the right.
+pub fn table(header: &str, rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.split('|').map(str::to_owned).collect();
+    let rows = || [&header].into_iter().chain(rows);
+    let width = |column: usize| rows().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut text = String::new();
-    let header: Vec<String> = header.iter().map(|&name| name.into()).collect();
-    for row in [&header].into_iter().chain(rows) {
-        let mut line = String::new();
+    for row in rows() {
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            if column == 0 {
-                let _ = write!(line, "{cell:<width$}");
-            } else {
-                let _ = write!(line, "  {cell:>width$}");
-            }
+            let _ =
+                if column == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") };
         }
-        text += line.trim_end();
         text.push('\n');
     }
     text

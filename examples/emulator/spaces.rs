@@ -33,12 +33,12 @@ pub struct Machine {
     ram: Ram,
 }
 
-pub fn machine(options: &Options) -> Result<Machine, String> {
-    let ram = Ram::new(BASE, options.ram).map_err(|error| format!("--ram: {error}"))?;
-    Ok(Machine { ram })
-}
-
 impl Machine {
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let ram = Ram::new(BASE, options.ram).map_err(|error| format!("--ram: {error}"))?;
+        Ok(Self { ram })
+    }
+
     pub fn port(&self, options: &Options) -> Result<Port<'_>, String> {
         let tlb = SetAssociative::new(Geometry::new(options.sets as usize, options.ways as usize))
             .map_err(|error| format!("--tlb: {error}"))?;

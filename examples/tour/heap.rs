@@ -16,17 +16,21 @@ struct Heap<'h, 'm> {
     hart: &'h mut Hart<'m>,
 }
 
-type Address = Result<Option<u64>, Box<dyn std::error::Error>>;
+/// A value, or what should not have happened.
+type Got<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A block: where, how long (header included), whether in use.
+type Block = (u64, u64, bool);
 
 impl Heap<'_, '_> {
-    fn header(&mut self, at: u64) -> Result<(u64, bool), Box<dyn std::error::Error>> {
+    fn header(&mut self, at: u64) -> Got<(u64, bool)> {
         let word: u64 = self.hart.load(VirtAddr(at))?;
         Ok((word & !1, word & 1 != 0))
     }
 
-    /// Every block: where, how long (header included), whether in use. Free neighbours are joined on the way.
-    fn blocks(&mut self) -> Result<Vec<(u64, u64, bool)>, Box<dyn std::error::Error>> {
-        let (mut at, mut blocks) = (HEAP, Vec::<(u64, u64, bool)>::new());
+    /// Every block. Free neighbours are joined on the way.
+    fn blocks(&mut self) -> Got<Vec<Block>> {
+        let (mut at, mut blocks) = (HEAP, Vec::<Block>::new());
         while at < HEAP + PAGES * PAGE {
             let (size, used) = self.header(at)?;
             match blocks.last_mut() {
@@ -42,7 +46,7 @@ impl Heap<'_, '_> {
         Ok(blocks)
     }
 
-    fn allocate(&mut self, bytes: u64) -> Address {
+    fn allocate(&mut self, bytes: u64) -> Got<Option<u64>> {
         let need = bytes + 8;
         let found = self.blocks()?.into_iter().find(|&(_, size, used)| !used && size >= need);
         let Some((at, size, _)) = found else { return Ok(None) };

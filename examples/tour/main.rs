@@ -26,9 +26,9 @@ tour [OPTIONS]
   --help        this text";
 
 /// A chapter: its title, and what tells it.
-pub type Chapter = (&'static str, fn(&mut Screen) -> Told);
+pub(crate) type Chapter = (&'static str, fn(&mut Screen) -> Told);
 
-pub const CHAPTERS: [Chapter; 5] = [
+pub(crate) const CHAPTERS: [Chapter; 5] = [
     ("Enough is free, and yet it does not fit", contiguous::tell),
     ("Two programs in one memory", isolation::tell),
     ("An array overrun, and who notices", overrun::tell),
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 /// What the command line asks for, as text.
-pub fn run(
+pub(crate) fn run(
     arguments: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<String, Box<dyn std::error::Error>> {
     use lexopt::prelude::*;
@@ -79,7 +79,7 @@ pub fn run(
 }
 
 /// The text of one chapter, counted from 1.
-pub fn chapter(number: usize) -> Result<String, Box<dyn std::error::Error>> {
+pub(crate) fn chapter(number: usize) -> Result<String, Box<dyn std::error::Error>> {
     let (title, tell) = CHAPTERS[number - 1];
     let mut screen = Screen::new(number, title);
     tell(&mut screen).map_err(|error| format!("chapter {number}: {error}"))?;

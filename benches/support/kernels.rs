@@ -1,0 +1,103 @@
+//! The loops that are counted and timed. One iteration is one access, its address made by the same few instructions
+//! in every kernel.
+
+use super::machine::{VIRTUAL, guest, mapping};
+use super::reference::Reference;
+use softmmu::addr::VirtAddr;
+use softmmu::tlb::{Geometry, SetAssociative};
+use std::hint::black_box;
+
+pub const PAGES: u64 = 64;
+const SPAN: u64 = PAGES << 12;
+
+/// A loop by name.
+pub struct Kernel {
+    pub name: &'static str,
+    pub run: fn(u64) -> u64,
+}
+
+/// Addresses that go through the span word by word.
+#[inline(always)]
+pub fn sequential(step: u64) -> u64 {
+    VIRTUAL + (step * 8 & (SPAN - 1))
+}
+
+/// Addresses all over the span.
+#[inline(always)]
+pub fn random(step: u64) -> u64 {
+    VIRTUAL + ((step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) & (SPAN - 8))
+}
+
+/// Runs `access` over `n` addresses.
+#[inline(always)]
+pub fn run(n: u64, address: impl Fn(u64) -> u64, mut access: impl FnMut(u64) -> u64) -> u64 {
+    let mut sum = 0u64;
+    for step in 0..n {
+        sum = sum.wrapping_add(access(address(step)));
+    }
+    sum
+}
+
+/// Touches every page, so that what is counted afterwards are hits.
+#[inline(always)]
+fn warm(mut access: impl FnMut(u64) -> u64) {
+    for page in 0..PAGES {
+        black_box(access(VIRTUAL + (page << 12)));
+    }
+}
+
+macro_rules! kernels {
+    ($($name:literal, $address:ident, $access:expr;)*) => {
+        /// Every kernel.
+        pub const KERNELS: &[Kernel] = &[$(Kernel {
+            name: $name,
+            run: {
+                #[inline(never)]
+                fn run_it(n: u64) -> u64 {
+                    let mut access = $access;
+                    warm(&mut access);
+                    run(n, $address, access)
+                }
+                run_it
+            },
+        }),*];
+    };
+}
+
+/// An MMU with a modelled TLB of 64 sets of 4 ways, true LRU.
+fn modelled() -> softmmu::mmu::Mmu<softmmu::arch::riscv::Riscv, softmmu::memory::Ram> {
+    guest(PAGES, SetAssociative::new(Geometry::new(64, 4)).expect("a real geometry"))
+}
+
+kernels! {
+    "loop", random, |va| black_box(va);
+    "slice", random, {
+        let slice = vec![1u64; (SPAN / 8) as usize];
+        move |va| slice.get(((va - VIRTUAL) / 8) as usize).copied().unwrap_or(0)
+    };
+    "reference/load", random, {
+        let mut mmu = Reference::new(4 << 20, mapping(PAGES));
+        move |va| mmu.load(va).unwrap_or(0)
+    };
+    "reference/store", random, {
+        let mut mmu = Reference::new(4 << 20, mapping(PAGES));
+        move |va| u64::from(mmu.store(va, va))
+    };
+    "mmu-64x4-lru/load", random, {
+        let mut mmu = modelled();
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+    "mmu-64x4-lru/store", random, {
+        let mut mmu = modelled();
+        move |va| u64::from(mmu.store::<u64>(VirtAddr(va), va).is_ok())
+    };
+    "mmu-64x4-lru/load-unfiltered", random, {
+        let mut mmu = modelled();
+        mmu.set_filter(false);
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+    "mmu-no-tlb/load", random, {
+        let mut mmu = guest(PAGES, ());
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+}

@@ -4,6 +4,7 @@
 use super::machine::{VIRTUAL, guest, mapping};
 use super::reference::Reference;
 use softmmu::addr::VirtAddr;
+use softmmu::tlb::policy::TrueLru;
 use softmmu::tlb::{Geometry, SetAssociative};
 use std::hint::black_box;
 
@@ -28,12 +29,18 @@ pub fn random(step: u64) -> u64 {
     VIRTUAL + ((step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) & (SPAN - 8))
 }
 
+/// Addresses on two pages in turn that fall into one set of 64.
+#[inline(always)]
+pub fn conflicting(step: u64) -> u64 {
+    VIRTUAL + ((step & 1) << 18 | (step * 8 & 0xff8))
+}
+
 /// Runs `access` over `n` addresses.
 #[inline(always)]
 pub fn run(n: u64, address: impl Fn(u64) -> u64, mut access: impl FnMut(u64) -> u64) -> u64 {
     let mut sum = 0u64;
     for step in 0..n {
-        sum = sum.wrapping_add(access(address(step)));
+        sum = sum.wrapping_add(access(black_box(address(step))));
     }
     sum
 }
@@ -70,7 +77,7 @@ fn modelled() -> softmmu::mmu::Mmu<softmmu::arch::riscv::Riscv, softmmu::memory:
 }
 
 kernels! {
-    "loop", random, |va| black_box(va);
+    "loop", random, |va| va;
     "slice", random, {
         let slice = vec![1u64; (SPAN / 8) as usize];
         move |va| slice.get(((va - VIRTUAL) / 8) as usize).copied().unwrap_or(0)
@@ -94,6 +101,14 @@ kernels! {
     "mmu-64x4-lru/load-unfiltered", random, {
         let mut mmu = modelled();
         mmu.set_filter(false);
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+    "mmu-64x4-lru/load-conflict", conflicting, {
+        let mut mmu = guest(2 * PAGES, SetAssociative::<TrueLru>::new(Geometry::new(64, 4)).expect("a real geometry"));
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+    "mmu-1x1/load-miss", conflicting, {
+        let mut mmu = guest(2 * PAGES, SetAssociative::<TrueLru>::new(Geometry::new(1, 1)).expect("a real geometry"));
         move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
     };
     "mmu-no-tlb/load", random, {

@@ -124,7 +124,8 @@ fn parse(bytes: &[u8]) -> Option<Trace> {
     }
     let [records, satps, events, fences] = counts.map(|count| count as usize);
     let (ram_base, ram_size) = (from.u64()?, from.u64()?);
-    let satps = (0..satps).map(|_| from.take::<16>().and_then(|pair| Reader(&pair).u64())).collect::<Option<_>>()?;
+    let satps =
+        (0..satps).map(|_| from.take::<16>().and_then(|pair| Reader(&pair).u64())).collect::<Option<_>>()?;
     let events = (0..events)
         .map(|_| {
             let (at, va, pa, satp) = (from.u64()?, from.u64()?, from.u64()?, from.u32()?);

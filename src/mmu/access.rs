@@ -1,9 +1,8 @@
 //! Typed accesses: loads, stores, fetches and atomics of 1, 2, 4 or 8 bytes.
 
-use super::translate::Placed;
-use super::{AccessError, MAX_RACES, Mmu, Value};
-use crate::access::{Access, AccessKind};
-use crate::addr::VirtAddr;
+use super::{AccessError, MAX_RACES, Mmu, Translation, Value};
+use crate::access::{Access, AccessKind, Width};
+use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
 use crate::memory::{BusError, HostAccess, PhysMemory};
 use crate::tlb::Tlb;
@@ -91,7 +90,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// The fault that the load raises, or a bus error.
     pub fn load_as<V: Value>(&mut self, va: VirtAddr, flavor: A::Flavor) -> Outcome<V, A> {
-        self.read_value(va, AccessKind::Read, flavor)
+        self.read_value(va, V::WIDTH, AccessKind::Read, flavor).map(V::from_u64)
     }
 
     /// Stores as [`store`](Self::store) does, in a special manner: see the architecture's flavors.
@@ -99,55 +98,75 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// The fault that the store raises, or a bus error; nothing was stored.
     pub fn store_as<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
-        let access = typed::<V, A>(va, AccessKind::Write, flavor);
-        let context = self.context(access.kind, flavor);
-        let placed = self.place(&context, &access)?;
-        let moved = match &placed.second {
-            None => self.memory.write(placed.first.pa, V::WIDTH, value.to_u64()),
-            Some(_) => self.write_across(&placed, &value.to_u64().to_le_bytes()),
-        };
-        moved.map_err(|error| self.bus_error(&context, &access, error))
+        self.write_value(va, V::WIDTH, value.to_u64(), flavor)
     }
 
     #[cold]
     #[inline(never)]
     fn load_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
-        self.read_value(va, AccessKind::Read, A::Flavor::default())
+        self.read_value(va, V::WIDTH, AccessKind::Read, A::Flavor::default()).map(V::from_u64)
     }
 
     #[cold]
     #[inline(never)]
     fn store_slow<V: Value>(&mut self, va: VirtAddr, value: V) -> Outcome<(), A> {
-        self.store_as(va, value, A::Flavor::default())
+        self.write_value(va, V::WIDTH, value.to_u64(), A::Flavor::default())
     }
 
     #[cold]
     #[inline(never)]
     fn fetch_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
-        self.read_value(va, AccessKind::Execute, A::Flavor::default())
+        self.read_value(va, V::WIDTH, AccessKind::Execute, A::Flavor::default()).map(V::from_u64)
     }
 
-    #[inline]
-    fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
-        let access = typed::<V, A>(va, kind, flavor);
+    #[inline(always)]
+    fn read_value(
+        &mut self,
+        va: VirtAddr,
+        width: Width,
+        kind: AccessKind,
+        flavor: A::Flavor,
+    ) -> Outcome<u64, A> {
+        let access = Access { va, len: width.bytes() as u32, kind, flavor };
         let context = self.context(kind, flavor);
-        let placed = self.place(&context, &access)?;
-        let raw = match &placed.second {
-            None => self.memory.read(placed.first.pa, V::WIDTH),
-            Some(_) => self.read_across(&placed),
-        };
-        raw.map(V::from_u64).map_err(|error| self.bus_error(&context, &access, error))
+        let first = self.find(&context, &access)?;
+        if first.len != width.bytes() {
+            return self.read_across(&context, &access, &first);
+        }
+        match self.memory.read(first.pa, width) {
+            Ok(raw) => Ok(raw),
+            Err(error) => Err(self.bus_error(&context, &access, error)),
+        }
+    }
+
+    #[inline(always)]
+    fn write_value(&mut self, va: VirtAddr, width: Width, value: u64, flavor: A::Flavor) -> Outcome<(), A> {
+        let access = Access { va, len: width.bytes() as u32, kind: AccessKind::Write, flavor };
+        let context = self.context(access.kind, flavor);
+        let first = self.find(&context, &access)?;
+        if first.len != width.bytes() {
+            return self.write_across(&context, &access, &first, value);
+        }
+        match self.memory.write(first.pa, width, value) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.bus_error(&context, &access, error)),
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn rmw_slow<V: Value>(&mut self, va: VirtAddr, change: &mut dyn FnMut(V) -> V) -> Outcome<V, A> {
         let flavor = A::Flavor::default();
-        let access = typed::<V, A>(va, AccessKind::ReadWrite, flavor);
+        let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::ReadWrite, flavor };
         let context = self.context(access.kind, flavor);
-        let placed = self.place(&context, &access)?;
-        let done = self.exchange(&placed, va, change);
-        match done {
+        let first = self.part(&context, &access)?;
+        if first.len != V::WIDTH.bytes() {
+            // Both halves are read before either is written; other harts may come in between.
+            let old = V::from_u64(self.read_across(&context, &access, &first)?);
+            self.write_across(&context, &access, &first, change(old).to_u64())?;
+            return Ok(old);
+        }
+        match self.exchange(first.pa, va, change) {
             Ok(Some(old)) => Ok(old),
             Ok(None) => Err(AccessError::Contended { va, tries: MAX_RACES }),
             Err(error) => Err(self.bus_error(&context, &access, error)),
@@ -157,16 +176,10 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The atomic itself, once translated; `None` when others always were faster.
     fn exchange<V: Value>(
         &self,
-        placed: &Placed,
+        pa: PhysAddr,
         va: VirtAddr,
         change: &mut dyn FnMut(V) -> V,
     ) -> Result<Option<V>, BusError> {
-        if placed.second.is_some() {
-            let old = V::from_u64(self.read_across(placed)?);
-            self.write_across(placed, &change(old).to_u64().to_le_bytes())?;
-            return Ok(Some(old));
-        }
-        let pa = placed.first.pa;
         let mut old = self.memory.read(pa, V::WIDTH)?;
         if va.0 & (V::WIDTH.bytes() - 1) != 0 {
             self.memory.write(pa, V::WIDTH, change(V::from_u64(old)).to_u64())?;
@@ -194,27 +207,44 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         Ok(if old == current { Ok(old) } else { Err(old) })
     }
 
-    /// Loads an access that lies on two pages.
-    fn read_across(&self, placed: &Placed) -> Result<u64, BusError> {
-        let Some(second) = &placed.second else { return Ok(0) };
+    /// Loads what begins at `first` and goes on on the next page, which is translated before the first byte moves.
+    #[cold]
+    fn read_across(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        first: &Translation,
+    ) -> Outcome<u64, A> {
+        let second = self.rest(context, access, first.len)?;
         let mut bytes = [0; 8];
-        let (head, tail) = bytes.split_at_mut(placed.first.len as usize & 7);
-        self.memory.read_bytes(placed.first.pa, head)?;
-        self.memory.read_bytes(second.pa, &mut tail[..second.len as usize & 7])?;
-        Ok(u64::from_le_bytes(bytes))
+        let (head, tail) = bytes.split_at_mut(first.len as usize & 7);
+        let tail = &mut tail[..second.len as usize & 7];
+        let read =
+            self.memory.read_bytes(first.pa, head).and_then(|()| self.memory.read_bytes(second.pa, tail));
+        match read {
+            Ok(()) => Ok(u64::from_le_bytes(bytes)),
+            Err(error) => Err(self.bus_error(context, access, error)),
+        }
     }
 
-    /// Stores an access that lies on two pages: both parts or none.
-    fn write_across(&self, placed: &Placed, bytes: &[u8; 8]) -> Result<(), BusError> {
-        let Some(second) = &placed.second else { return Ok(()) };
-        let (head, tail) = bytes.split_at(placed.first.len as usize & 7);
-        self.memory.check_bytes(second.pa, second.len, HostAccess::Write)?;
-        self.memory.write_bytes(placed.first.pa, head)?;
-        self.memory.write_bytes(second.pa, &tail[..second.len as usize & 7])
+    /// Stores what begins at `first` and goes on on the next page: both parts or none.
+    #[cold]
+    fn write_across(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        first: &Translation,
+        value: u64,
+    ) -> Outcome<(), A> {
+        let second = self.rest(context, access, first.len)?;
+        let bytes = value.to_le_bytes();
+        let (head, tail) = bytes.split_at(first.len as usize & 7);
+        let tail = &tail[..second.len as usize & 7];
+        let memory = &self.memory;
+        let written = memory
+            .check_bytes(second.pa, tail.len() as u64, HostAccess::Write)
+            .and_then(|()| memory.write_bytes(first.pa, head))
+            .and_then(|()| memory.write_bytes(second.pa, tail));
+        written.map_err(|error| self.bus_error(context, access, error))
     }
-}
-
-#[inline]
-fn typed<V: Value, A: Arch>(va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Access<A::Flavor> {
-    Access { va, len: V::WIDTH.bytes() as u32, kind, flavor }
 }

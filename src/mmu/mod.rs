@@ -143,10 +143,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             port::Committing { memory: &self.memory, tlb: &mut (), space: Space::default(), reads: 0 };
         let done = self.arch.control(change, &mut port, &mut |scope| dropped += tlb.invalidate(&scope));
         done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
-        if dropped > 0 {
-            self.settle();
-            self.filter.empty(&self.contexts);
-        }
+        self.dropped(dropped);
         self.enter();
         Ok(())
     }
@@ -167,9 +164,14 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
 
     fn dropped(&mut self, entries: u64) {
         if entries > 0 {
-            self.settle();
-            self.filter.empty(&self.contexts);
+            self.empty_filter();
         }
+    }
+
+    #[cold]
+    fn empty_filter(&mut self) {
+        self.settle();
+        self.filter.empty(&self.contexts);
     }
 
     /// Takes up the contexts that the control state gives now.

@@ -6,7 +6,7 @@ use crate::access::{Access, AccessKind};
 use crate::addr::{PhysAddr, VirtAddr, low_mask};
 use crate::arch::{Arch, Lookup, WalkError};
 use crate::memory::{BusError, HostAccess, PhysMemory, Through};
-use crate::tlb::{Line, Side, Space, Tlb, TlbEntry};
+use crate::tlb::{Key, Line, Side, Space, Tlb, TlbEntry};
 
 /// log2 of the span of a filter window: smaller pages are served by the model alone.
 const WINDOW_BITS: u8 = 12;
@@ -20,13 +20,6 @@ pub struct Translation {
     pub len: u64,
     /// The translation that was used.
     pub entry: TlbEntry,
-}
-
-/// An access, translated whole before anything moves.
-pub(super) struct Placed {
-    pub(super) first: Translation,
-    /// The part on the second page, where the access crosses.
-    pub(super) second: Option<Translation>,
 }
 
 fn through(kind: AccessKind) -> Through {
@@ -59,27 +52,16 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if flavor == A::Flavor::default() { *self.contexts.of(kind) } else { self.arch.context(kind, flavor) }
     }
 
-    /// Translates all of `access`, at most two pages, before its first byte moves.
-    #[inline]
-    pub(super) fn place(
+    /// Translates the part of `access` that its first page does not hold, `done` bytes further on.
+    #[cold]
+    pub(super) fn rest(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-    ) -> Result<Placed, AccessError<A::Fault>> {
-        let first = self.part(context, access)?;
-        if first.len == u64::from(access.len) {
-            return Ok(Placed { first, second: None });
-        }
-        // The lower part is refused, if at all, before the upper one is looked at; and each with its own address.
-        self.backed(context, &Access { len: first.len as u32, ..*access }, first.pa)?;
-        let rest = Access {
-            va: VirtAddr(access.va.0.wrapping_add(first.len)),
-            len: access.len - first.len as u32,
-            ..*access
-        };
-        let second = self.part(context, &rest)?;
-        self.backed(context, &rest, second.pa)?;
-        Ok(Placed { first, second: Some(second) })
+        done: u64,
+    ) -> Result<Translation, AccessError<A::Fault>> {
+        let va = VirtAddr(access.va.0.wrapping_add(done));
+        self.part(context, &Access { va, len: access.len.saturating_sub(done as u32), ..*access })
     }
 
     /// Whether memory would take this part of an access.
@@ -96,67 +78,105 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     }
 
     /// Translates `access` up to its page's end.
-    #[inline]
     pub(super) fn part(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
     ) -> Result<Translation, AccessError<A::Fault>> {
-        let found = self.find(context, access);
-        if found.is_err() {
-            self.stats.faults += 1;
-        }
-        found
+        self.find(context, access)
     }
 
-    #[inline]
-    fn find(
+    /// The way from model TLB to translation. Inlined into each slow path, so that nothing is copied that the path
+    /// does not use.
+    #[inline(always)]
+    pub(super) fn find(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
     ) -> Result<Translation, AccessError<A::Fault>> {
         if self.memory.generation() != self.generation {
-            self.generation = self.memory.generation();
-            self.settle();
-            self.filter.forget(&self.contexts);
+            self.remapped();
         }
-        let (va, entry, line) = match self.arch.lookup(context, access).map_err(AccessError::Fault)? {
-            Lookup::Cached(key) => {
-                let side = side(access.kind);
-                let hit = self.tlb.lookup(&key, side);
-                if let Some(hit) = &hit {
-                    if !hit.repeat {
-                        self.touched(hit.line);
-                    }
-                    self.rippled(hit.ripple);
-                }
-                match hit {
-                    Some(hit) if self.arch.permits(context, access, &hit.entry) => {
-                        (key.va, hit.entry, hit.line)
-                    }
-                    hit => {
-                        self.stats.rewalks += u64::from(hit.is_some());
-                        self.stats.walks += 1;
-                        let entry = self.begin_walk(context, access, key.space)?;
-                        let inserted = self.tlb.insert(entry, side);
-                        self.touched(inserted.touched);
-                        self.rippled(inserted.ripple);
-                        (key.va, entry, inserted.line)
-                    }
-                }
-            }
-            Lookup::Bare => {
-                self.stats.bare += 1;
-                let entry = self.begin_walk(context, access, Space::default())?;
-                (access.va.0, entry, None)
-            }
+        let key = match self.arch.lookup(context, access) {
+            Ok(Lookup::Cached(key)) => key,
+            Ok(Lookup::Bare) => return self.find_bare(context, access),
+            Err(fault) => return Err(self.faulted(AccessError::Fault(fault))),
         };
+        let mut rewalk = false;
+        if let Some(hit) = self.tlb.lookup(&key, side(access.kind)) {
+            if !hit.repeat {
+                self.touched(hit.line);
+            }
+            self.rippled(hit.ripple);
+            if self.arch.permits(context, access, &hit.entry) {
+                return self.finish(context, access, key.va, hit.entry, hit.line);
+            }
+            rewalk = true;
+        }
+        self.find_walking(context, access, &key, rewalk)
+    }
+
+    /// Nothing cached serves: walks, and caches what the walk yields.
+    fn find_walking(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        key: &Key,
+        rewalk: bool,
+    ) -> Result<Translation, AccessError<A::Fault>> {
+        self.stats.walks += 1;
+        self.stats.rewalks += u64::from(rewalk);
+        let entry = self.walk(context, access, key.space)?;
+        let inserted = self.tlb.insert(entry, side(access.kind));
+        self.touched(inserted.touched);
+        self.rippled(inserted.ripple);
+        self.finish(context, access, key.va, entry, inserted.line)
+    }
+
+    /// Translation is off: the walk yields the identity, and no TLB sees it.
+    #[inline(never)]
+    fn find_bare(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+    ) -> Result<Translation, AccessError<A::Fault>> {
+        self.stats.bare += 1;
+        let entry = self.walk(context, access, Space::default())?;
+        self.finish(context, access, access.va.0, entry, None)
+    }
+
+    /// From a translation to the bytes: how far it reaches, whether they may be reached, and the filter.
+    #[inline(always)]
+    fn finish(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        va: u64,
+        entry: TlbEntry,
+        line: Option<Line>,
+    ) -> Result<Translation, AccessError<A::Fault>> {
         let pa = PhysAddr(entry.address(va));
-        let room = low_mask(u32::from(entry.size_bits)) - (va & low_mask(u32::from(entry.size_bits)));
-        let len = u64::from(access.len).min(room.saturating_add(1));
-        self.arch.check_physical(context, access, pa, len).map_err(AccessError::Fault)?;
+        let page = low_mask(u32::from(entry.size_bits));
+        let len = u64::from(access.len).min((page - (va & page)).saturating_add(1));
+        if let Err(fault) = self.arch.check_physical(context, access, pa, len) {
+            return Err(self.faulted(AccessError::Fault(fault)));
+        }
         self.open(context, access, pa, &entry, line);
         Ok(Translation { pa, len, entry })
+    }
+
+    #[cold]
+    fn faulted(&mut self, error: AccessError<A::Fault>) -> AccessError<A::Fault> {
+        self.stats.faults += 1;
+        error
+    }
+
+    /// The memory's map has changed since it was last looked at.
+    #[cold]
+    fn remapped(&mut self) {
+        self.generation = self.memory.generation();
+        self.settle();
+        self.filter.forget(&self.contexts);
     }
 
     /// The model changed on `line`.
@@ -171,8 +191,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     #[inline]
     fn rippled(&mut self, ripple: bool) {
         if ripple {
-            self.settle();
-            self.filter.empty(&self.contexts);
+            self.empty_filter();
         }
     }
 
@@ -211,7 +230,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     }
 
     /// Walks, beginning again when another hart was faster.
-    fn begin_walk(
+    fn walk(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
@@ -231,7 +250,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
                 }
             }
         }
-        Err(AccessError::from_walk(error, access.va, MAX_RACES))
+        Err(self.faulted(AccessError::from_walk(error, access.va, MAX_RACES)))
     }
 
     /// A bus error on the translated access, as the architecture reports it.

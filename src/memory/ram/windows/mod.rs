@@ -70,14 +70,14 @@ const SHUT: Window = Window { read: DEAD, write: DEAD, addend: 0, tag: u32::MAX,
 /// What accesses, and code generated for them, look at. Boxed, so that its address never changes.
 #[repr(C)]
 struct Table {
+    /// Data windows first, then instruction windows.
+    windows: [Window; 2 * WINDOWS],
     /// The context of loads and stores now, shifted into place.
     data: u64,
     /// The context of fetches now, shifted into place.
     fetch: u64,
     /// Accesses answered, by kind, since last taken.
     counts: Counts,
-    /// Data windows first, then instruction windows.
-    windows: [Window; 2 * WINDOWS],
 }
 
 /// The windows of one hart.

@@ -250,7 +250,7 @@ fn geometry() -> impl Strategy<Value = Geometry> {
 macro_rules! policies {
     ($($name:ident: $policy:ty;)*) => {
         proptest! {
-            #![proptest_config(ProptestConfig::with_cases(48))]
+            #![proptest_config(ProptestConfig::with_cases(96))]
             $(#[test]
             fn $name(geometry in geometry(), ops in prop::collection::vec(op(), 1..300)) {
                 agree::<$policy>(geometry, &ops)?;

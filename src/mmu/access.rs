@@ -1,6 +1,7 @@
 //! Typed accesses: loads, stores, fetches and atomics of 1, 2, 4 or 8 bytes.
 
-use super::{AccessError, MAX_RACES, Mmu, Translation, Value};
+use super::translate::Place;
+use super::{AccessError, MAX_RACES, Mmu, Value};
 use crate::access::{Access, AccessKind, Width};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
@@ -129,7 +130,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ) -> Outcome<u64, A> {
         let access = Access { va, len: width.bytes() as u32, kind, flavor };
         let context = self.context(kind, flavor);
-        let first = self.find(&context, &access)?;
+        let first = self.find(&context, &access, |_| ())?;
         if first.len != width.bytes() {
             return self.read_across(&context, &access, &first);
         }
@@ -143,7 +144,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn write_value(&mut self, va: VirtAddr, width: Width, value: u64, flavor: A::Flavor) -> Outcome<(), A> {
         let access = Access { va, len: width.bytes() as u32, kind: AccessKind::Write, flavor };
         let context = self.context(access.kind, flavor);
-        let first = self.find(&context, &access)?;
+        let first = self.find(&context, &access, |_| ())?;
         if first.len != width.bytes() {
             return self.write_across(&context, &access, &first, value);
         }
@@ -159,7 +160,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let flavor = A::Flavor::default();
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::ReadWrite, flavor };
         let context = self.context(access.kind, flavor);
-        let first = self.part(&context, &access)?;
+        let first = self.find(&context, &access, |_| ())?;
         if first.len != V::WIDTH.bytes() {
             // Both halves are read before either is written; other harts may come in between.
             let old = V::from_u64(self.read_across(&context, &access, &first)?);
@@ -213,7 +214,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-        first: &Translation,
+        first: &Place,
     ) -> Outcome<u64, A> {
         let second = self.rest(context, access, first.len)?;
         let mut bytes = [0; 8];
@@ -233,7 +234,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-        first: &Translation,
+        first: &Place,
         value: u64,
     ) -> Outcome<(), A> {
         let second = self.rest(context, access, first.len)?;

@@ -22,6 +22,14 @@ pub struct Translation {
     pub entry: TlbEntry,
 }
 
+/// Where an access, or the part of it that lies in one page, has its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) pa: PhysAddr,
+    /// How many bytes from there on lie in the same page, at most as many as were asked for.
+    pub(super) len: u64,
+}
+
 fn through(kind: AccessKind) -> Through {
     match kind {
         AccessKind::Read => Through::Read,
@@ -43,7 +51,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// As for the access itself.
     pub fn translate(&mut self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
         let context = self.context(access.kind, access.flavor);
-        self.part(&context, access)
+        let mut entry = None;
+        let place = self.find(&context, access, |used| entry = Some(*used))?;
+        match entry {
+            Some(entry) => Ok(Translation { pa: place.pa, len: place.len, entry }),
+            None => Err(AccessError::Contended { va: access.va, tries: 0 }),
+        }
     }
 
     /// The context of an access: at hand for an ordinary one, asked for otherwise.
@@ -59,47 +72,31 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         context: &A::Context,
         access: &Access<A::Flavor>,
         done: u64,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+    ) -> Result<Place, AccessError<A::Fault>> {
         let va = VirtAddr(access.va.0.wrapping_add(done));
-        self.part(context, &Access { va, len: access.len.saturating_sub(done as u32), ..*access })
+        let rest = Access { va, len: access.len.saturating_sub(done as u32), ..*access };
+        self.find(context, &rest, |_| ())
     }
 
-    /// Whether memory would take this part of an access.
-    #[cold]
-    fn backed(
-        &mut self,
-        context: &A::Context,
-        part: &Access<A::Flavor>,
-        pa: PhysAddr,
-    ) -> Result<(), AccessError<A::Fault>> {
-        let access = if part.kind.writes() { HostAccess::Write } else { HostAccess::Read };
-        let asked = self.memory.check_bytes(pa, u64::from(part.len), access);
-        asked.map_err(|error| self.bus_error(context, part, error))
-    }
-
-    /// Translates `access` up to its page's end.
-    pub(super) fn part(
-        &mut self,
-        context: &A::Context,
-        access: &Access<A::Flavor>,
-    ) -> Result<Translation, AccessError<A::Fault>> {
-        self.find(context, access)
-    }
-
-    /// The way from model TLB to translation. Inlined into each slow path, so that nothing is copied that the path
-    /// does not use.
+    /// The way from model TLB to translation; `used` is shown the entry. Inlined into each slow path, so that nothing
+    /// is copied that the path does not use.
     #[inline(always)]
     pub(super) fn find(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+        used: impl FnOnce(&TlbEntry),
+    ) -> Result<Place, AccessError<A::Fault>> {
         if self.memory.generation() != self.generation {
             self.remapped();
         }
         let key = match self.arch.lookup(context, access) {
             Ok(Lookup::Cached(key)) => key,
-            Ok(Lookup::Bare) => return self.find_bare(context, access),
+            Ok(Lookup::Bare) => {
+                let entry = self.walk_bare(context, access)?;
+                used(&entry);
+                return self.finish(context, access, access.va.0, &entry, None);
+            }
             Err(fault) => return Err(self.faulted(AccessError::Fault(fault))),
         };
         let mut rewalk = false;
@@ -109,40 +106,43 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             }
             self.rippled(hit.ripple);
             if self.arch.permits(context, access, &hit.entry) {
-                return self.finish(context, access, key.va, hit.entry, hit.line);
+                used(&hit.entry);
+                return self.finish(context, access, key.va, &hit.entry, hit.line);
             }
             rewalk = true;
         }
-        self.find_walking(context, access, &key, rewalk)
+        let (entry, line) = self.walk_and_fill(context, access, &key, rewalk)?;
+        used(&entry);
+        self.finish(context, access, key.va, &entry, line)
     }
 
     /// Nothing cached serves: walks, and caches what the walk yields.
-    fn find_walking(
+    #[inline(never)]
+    fn walk_and_fill(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
         key: &Key,
         rewalk: bool,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+    ) -> Result<(TlbEntry, Option<Line>), AccessError<A::Fault>> {
         self.stats.walks += 1;
         self.stats.rewalks += u64::from(rewalk);
         let entry = self.walk(context, access, key.space)?;
         let inserted = self.tlb.insert(entry, side(access.kind));
         self.touched(inserted.touched);
         self.rippled(inserted.ripple);
-        self.finish(context, access, key.va, entry, inserted.line)
+        Ok((entry, inserted.line))
     }
 
     /// Translation is off: the walk yields the identity, and no TLB sees it.
     #[inline(never)]
-    fn find_bare(
+    fn walk_bare(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+    ) -> Result<TlbEntry, AccessError<A::Fault>> {
         self.stats.bare += 1;
-        let entry = self.walk(context, access, Space::default())?;
-        self.finish(context, access, access.va.0, entry, None)
+        self.walk(context, access, Space::default())
     }
 
     /// From a translation to the bytes: how far it reaches, whether they may be reached, and the filter.
@@ -152,17 +152,18 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         context: &A::Context,
         access: &Access<A::Flavor>,
         va: u64,
-        entry: TlbEntry,
+        entry: &TlbEntry,
         line: Option<Line>,
-    ) -> Result<Translation, AccessError<A::Fault>> {
+    ) -> Result<Place, AccessError<A::Fault>> {
         let pa = PhysAddr(entry.address(va));
-        let page = low_mask(u32::from(entry.size_bits));
-        let len = u64::from(access.len).min((page - (va & page)).saturating_add(1));
+        // Bytes after the first one: a page of all 2^64 bytes would not fit otherwise.
+        let after = !va & low_mask(u32::from(entry.size_bits));
+        let len = u64::from(access.len).saturating_sub(1).min(after) + 1;
         if let Err(fault) = self.arch.check_physical(context, access, pa, len) {
             return Err(self.faulted(AccessError::Fault(fault)));
         }
-        self.open(context, access, pa, &entry, line);
-        Ok(Translation { pa, len, entry })
+        self.open(context, access, pa, entry.size_bits, line);
+        Ok(Place { pa, len })
     }
 
     #[cold]
@@ -202,7 +203,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         context: &A::Context,
         access: &Access<A::Flavor>,
         pa: PhysAddr,
-        entry: &TlbEntry,
+        size_bits: u8,
         line: Option<Line>,
     ) {
         let through = through(access.kind);
@@ -212,7 +213,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         };
         if !self.filtering
             || access.flavor != A::Flavor::default()
-            || entry.size_bits < WINDOW_BITS
+            || size_bits < WINDOW_BITS
             || (line.is_none() && !bare)
         {
             return;

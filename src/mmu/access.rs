@@ -5,7 +5,7 @@ use super::{AccessError, MAX_RACES, Mmu, Value};
 use crate::access::{Access, AccessKind, Width};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
-use crate::memory::{BusError, HostAccess, PhysMemory};
+use crate::memory::{BusError, PhysMemory};
 use crate::tlb::Tlb;
 
 type Outcome<V, A> = Result<V, AccessError<<A as Arch>::Fault>>;
@@ -216,7 +216,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
         first: &Place,
     ) -> Outcome<u64, A> {
-        let second = self.rest(context, access, first.len)?;
+        let second = self.rest(context, access, first)?;
         let mut bytes = [0; 8];
         let (head, tail) = bytes.split_at_mut(first.len as usize & 7);
         let tail = &mut tail[..second.len as usize & 7];
@@ -237,15 +237,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         first: &Place,
         value: u64,
     ) -> Outcome<(), A> {
-        let second = self.rest(context, access, first.len)?;
+        let second = self.rest(context, access, first)?;
         let bytes = value.to_le_bytes();
         let (head, tail) = bytes.split_at(first.len as usize & 7);
         let tail = &tail[..second.len as usize & 7];
         let memory = &self.memory;
-        let written = memory
-            .check_bytes(second.pa, tail.len() as u64, HostAccess::Write)
-            .and_then(|()| memory.write_bytes(first.pa, head))
-            .and_then(|()| memory.write_bytes(second.pa, tail));
+        let written = memory.write_bytes(first.pa, head).and_then(|()| memory.write_bytes(second.pa, tail));
         written.map_err(|error| self.bus_error(context, access, error))
     }
 }

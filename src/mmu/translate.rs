@@ -65,17 +65,35 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if flavor == A::Flavor::default() { *self.contexts.of(kind) } else { self.arch.context(kind, flavor) }
     }
 
-    /// Translates the part of `access` that its first page does not hold, `done` bytes further on.
+    /// Translates the part of `access` that its first page, at `first`, does not hold, and makes sure that memory would
+    /// take both parts. The lower part is refused, if at all, before the upper one is looked at; and each with its own
+    /// address.
     #[cold]
     pub(super) fn rest(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
-        done: u64,
+        first: &Place,
     ) -> Result<Place, AccessError<A::Fault>> {
-        let va = VirtAddr(access.va.0.wrapping_add(done));
-        let rest = Access { va, len: access.len.saturating_sub(done as u32), ..*access };
-        self.find(context, &rest, |_| ())
+        self.backed(context, &Access { len: first.len as u32, ..*access }, first.pa)?;
+        let va = VirtAddr(access.va.0.wrapping_add(first.len));
+        let rest = Access { va, len: access.len.saturating_sub(first.len as u32), ..*access };
+        let second = self.find(context, &rest, |_| ())?;
+        self.backed(context, &rest, second.pa)?;
+        Ok(second)
+    }
+
+    /// Whether memory would take this part of an access.
+    #[cold]
+    fn backed(
+        &mut self,
+        context: &A::Context,
+        part: &Access<A::Flavor>,
+        pa: PhysAddr,
+    ) -> Result<(), AccessError<A::Fault>> {
+        let access = if part.kind.writes() { HostAccess::Write } else { HostAccess::Read };
+        let asked = self.memory.check_bytes(pa, u64::from(part.len), access);
+        asked.map_err(|error| self.bus_error(context, part, error))
     }
 
     /// The way from model TLB to translation; `used` is shown the entry. Inlined into each slow path, so that nothing

@@ -149,7 +149,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let inserted = self.tlb.insert(entry, side(access.kind));
         self.touched(inserted.touched);
         self.rippled(inserted.ripple);
-        Ok((entry, inserted.line))
+        // Where another cached translation answered and did not give the right, it may go on answering before this
+        // one: the next lookup will tell.
+        Ok((entry, inserted.line.filter(|_| !rewalk)))
     }
 
     /// Translation is off: the walk yields the identity, and no TLB sees it.

@@ -4,7 +4,7 @@ use crate::access::Width;
 use crate::addr::PhysAddr;
 use crate::arch::PteMemory;
 use crate::memory::{BusError, PhysMemory};
-use crate::radix::{PteRef, PteSource, Stage};
+use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
 use crate::tlb::{Space, Tlb};
 use alloc::vec::Vec;
 
@@ -26,13 +26,23 @@ impl<M: PhysMemory, T: Tlb> PteSource for Committing<'_, M, T> {
     }
 
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.tlb.walk_resume(self.space, stage, va)
     }
 
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.tlb.walk_descended(self.space, stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.tlb.walk_descended(self.space, stage, va, table);
+    }
+
+    #[inline]
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.tlb.walk_recall(self.space, stage, va)
+    }
+
+    #[inline]
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.tlb.walk_reached(self.space, stage, va, leaf);
     }
 }
 
@@ -40,7 +50,11 @@ impl<M: PhysMemory, T: Tlb> PteMemory for Committing<'_, M, T> {
     #[inline]
     fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, BusError> {
         let pa = PhysAddr(at.addr);
-        Ok(self.memory.compare_exchange(pa, width(at), old, new)?.is_ok())
+        let done = self.memory.compare_exchange(pa, width(at), old, new)?.is_ok();
+        if done {
+            self.tlb.walk_updated(at, new);
+        }
+        Ok(done)
     }
 }
 

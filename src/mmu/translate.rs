@@ -264,7 +264,10 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             self.stats.pte_reads += port.reads;
             match walked {
                 Ok(entry) => return Ok(entry),
-                Err(WalkError::Raced) => self.stats.races += 1,
+                Err(WalkError::Raced) => {
+                    self.stats.races += 1;
+                    self.tlb.walk_raced();
+                }
                 Err(other) => {
                     error = other;
                     break;

@@ -8,4 +8,4 @@ mod format;
 mod walk;
 
 pub use format::{Encode, EncodeError, Entry, Format, Perms};
-pub use walk::{Leaf, PteRef, PteSource, Stage, Stop, walk};
+pub use walk::{Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};

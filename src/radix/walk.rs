@@ -25,6 +25,19 @@ pub struct PteRef {
     pub stage: Stage,
 }
 
+/// A table that a walk has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subtable {
+    /// Its level, 0 for the leafmost.
+    pub level: u32,
+    /// Where it begins, in the address space that its stage's tables live in.
+    pub base: u64,
+    /// What the entries down to it impose, as [`Format::limits`] combined it.
+    pub limits: u64,
+    /// log2 of the bytes that it translates: it serves every address that agrees above these bits.
+    pub span_bits: u32,
+}
+
 /// Where a walk reads its entries from: physical memory, another stage's translation in front of it, or a recorder
 /// that shows every step. A source that must not change memory simply has no way to.
 pub trait PteSource {
@@ -37,18 +50,30 @@ pub trait PteSource {
     /// Whatever stands between the walk and the entry: a bus error, a refused physical access, a second-stage fault.
     fn read(&mut self, at: PteRef) -> Result<u64, Self::Error>;
 
-    /// A cached shortcut: the deepest table known for `va`, as its level, its address and the limits down to it.
-    /// Paging-structure caches answer here.
+    /// A cached shortcut: the deepest table known for `va`. Paging-structure caches answer here.
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         let _ = (stage, va);
         None
     }
 
+    /// A cached end: the leaf that a walk of `va` would find. A nested-walk cache answers here for the second stage.
+    #[inline]
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        let _ = (stage, va);
+        None
+    }
+
+    /// Told of every leaf that a walk has found, for a nested-walk cache to keep.
+    #[inline]
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        let _ = (stage, va, leaf);
+    }
+
     /// Told of every table that the walk goes down into, so that a paging-structure cache can keep it.
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        let _ = (stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        let _ = (stage, va, table);
     }
 }
 
@@ -121,8 +146,13 @@ pub fn walk<F: Format, S: PteSource>(
     va: u64,
     source: &mut S,
 ) -> Result<Leaf, Stop<S::Error>> {
-    let (mut level, mut table, mut limits) =
-        source.resume(stage, va).unwrap_or((format.top_level(), root, format.initial_limits()));
+    if let Some(leaf) = source.recall(stage, va) {
+        return Ok(leaf);
+    }
+    let (mut level, mut table, mut limits) = match source.resume(stage, va) {
+        Some(Subtable { level, base, limits, .. }) => (level, base, limits),
+        None => (format.top_level(), root, format.initial_limits()),
+    };
     let bytes = format.pte_bytes();
     loop {
         let index = (va >> format.shift(level)) & low_mask(format.index_bits(level));
@@ -132,12 +162,17 @@ pub fn walk<F: Format, S: PteSource>(
             Err(error) => return Err(Stop::Source { at, error }),
         };
         match format.decode(raw, level) {
-            Entry::Leaf { base, size_bits } => return Ok(Leaf { base, size_bits, raw, at, limits }),
+            Entry::Leaf { base, size_bits } => {
+                let leaf = Leaf { base, size_bits, raw, at, limits };
+                source.reached(stage, va, &leaf);
+                return Ok(leaf);
+            }
             Entry::Table(next) if level > 0 => {
                 limits = format.limits(limits, raw, level);
+                let span_bits = format.shift(level);
                 level -= 1;
                 table = next;
-                source.descended(stage, va, level, table, limits);
+                source.descended(stage, va, Subtable { level, base: table, limits, span_bits });
             }
             Entry::Absent => return Err(Stop::Absent { at, raw, limits }),
             Entry::Reserved | Entry::Table(_) => return Err(Stop::Reserved { at, raw, limits }),

@@ -22,7 +22,7 @@ pub use set_associative::SetAssociative;
 pub use stats::{Fences, LevelStats};
 
 use crate::addr::{Asid, Vmid, low_mask};
-use crate::radix::Stage;
+use crate::radix::{Leaf, PteRef, Stage, Subtable};
 
 /// Regime, VMID and ASID in one word, so that "the same space" is one compare.
 ///
@@ -273,19 +273,43 @@ pub trait Tlb {
         let _ = (side, hits);
     }
 
-    /// A paging-structure cache's answer: the deepest table known for `va` in `space`, as its level, its address and
-    /// the limits down to it. Without such a cache, none.
+    /// A paging-structure cache's answer: the deepest table known for `va` in `space`. Without such a cache, none.
+    /// For the second stage `va` is a guest-physical address.
     #[inline]
-    fn walk_resume(&mut self, space: Space, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn walk_resume(&mut self, space: Space, stage: Stage, va: u64) -> Option<Subtable> {
         let _ = (space, stage, va);
         None
     }
 
     /// Told of every table that a walk goes down into, for a paging-structure cache to keep.
     #[inline]
-    fn walk_descended(&mut self, space: Space, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        let _ = (space, stage, va, level, table, limits);
+    fn walk_descended(&mut self, space: Space, stage: Stage, va: u64, table: Subtable) {
+        let _ = (space, stage, va, table);
     }
+
+    /// A nested-walk cache's answer: the leaf that a walk would find. Without such a cache, none.
+    #[inline]
+    fn walk_recall(&mut self, space: Space, stage: Stage, va: u64) -> Option<Leaf> {
+        let _ = (space, stage, va);
+        None
+    }
+
+    /// Told of every leaf that a walk finds, for a nested-walk cache to keep.
+    #[inline]
+    fn walk_reached(&mut self, space: Space, stage: Stage, va: u64, leaf: &Leaf) {
+        let _ = (space, stage, va, leaf);
+    }
+
+    /// Told of every entry that a walk changed in memory: what is cached of its raw value has become `new`.
+    #[inline]
+    fn walk_updated(&mut self, at: PteRef, new: u64) {
+        let _ = (at, new);
+    }
+
+    /// Told that a walk found memory other than it had just been told: whatever the walk caches hold may be stale,
+    /// and the next walk must read memory.
+    #[inline]
+    fn walk_raced(&mut self) {}
 
     /// One more than the highest [`Line`] number that this TLB ever reports.
     #[inline]

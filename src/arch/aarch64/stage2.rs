@@ -8,7 +8,7 @@ use super::regime::Table;
 use super::rights::Rights;
 use crate::arch::{PteMemory, WalkError};
 use crate::memory::BusError;
-use crate::radix::{Leaf, PteRef, PteSource, Stage, Stop, walk};
+use crate::radix::{Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
 
 /// Why a walk stopped: [`WalkError`] before the fault knows its access.
 pub(super) type Halt = WalkError<Cause>;
@@ -199,12 +199,20 @@ impl<P: PteMemory> PteSource for Descriptors<'_, P> {
     }
 
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.memory.resume(stage, va)
     }
 
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.memory.recall(stage, va)
+    }
+
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.memory.reached(stage, va, leaf);
+    }
+
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.memory.descended(stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.memory.descended(stage, va, table);
     }
 }

@@ -17,7 +17,7 @@ use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, first, stage};
 use super::{Flavor, Riscv};
 use crate::access::Access;
 use crate::arch::{FaultClass, PteMemory};
-use crate::radix::{PteRef, PteSource, Stage};
+use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
 use crate::tlb::TlbEntry;
 
 /// Translates `gpa`: steps as for stage one, except that the root is four tables long, that U must be set, and that
@@ -76,12 +76,20 @@ impl<P: PteMemory> PteSource for Nested<'_, P> {
         self.physical.read(place)
     }
 
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.physical.resume(stage, va)
     }
 
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.physical.descended(stage, va, level, table, limits);
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.physical.recall(stage, va)
+    }
+
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.physical.reached(stage, va, leaf);
+    }
+
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.physical.descended(stage, va, table);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::access::Access;
 use crate::addr::low_mask;
 use crate::arch::{FaultClass, PteMemory};
 use crate::memory::BusError;
-use crate::radix::{Encode, PteRef, PteSource, Stage, Stop, walk};
+use crate::radix::{Encode, Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
 use crate::tlb::TlbEntry;
 
 /// Why there is no translation, before it gets its exception code.
@@ -69,13 +69,21 @@ impl<P: PteMemory> PteSource for Physical<'_, P> {
     }
 
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.memory.resume(stage, va)
     }
 
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.memory.recall(stage, va)
+    }
+
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.memory.reached(stage, va, leaf);
+    }
+
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.memory.descended(stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.memory.descended(stage, va, table);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Flavor, X86};
 use crate::access::{Access, AccessKind};
 use crate::addr::{VirtAddr, Vmid, low_mask};
 use crate::arch::{PteMemory, WalkError};
-use crate::radix::{PteRef, PteSource, Stage};
+use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
 
 /// The guest that the processor runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,12 +144,20 @@ impl<P: PteMemory> PteSource for GuestTables<'_, P> {
         self.memory.read(place).map_err(WalkError::Bus)
     }
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.memory.resume(stage, va)
     }
+
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.memory.recall(stage, va)
+    }
+
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.memory.reached(stage, va, leaf);
+    }
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.memory.descended(stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.memory.descended(stage, va, table);
     }
 }
 

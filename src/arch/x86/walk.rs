@@ -21,7 +21,7 @@ use super::{Cr4, Efer, Flavor, Second, X86, memtype};
 use crate::access::Access;
 use crate::addr::{VirtAddr, low_mask};
 use crate::arch::{PteMemory, WalkError};
-use crate::radix::{Entry, Format, Leaf, PteRef, PteSource, Stage, Stop, walk};
+use crate::radix::{Entry, Format, Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
 use crate::tlb::TlbEntry;
 
 /// A format whose entries are marked when they are used.
@@ -50,12 +50,20 @@ impl<P: PteMemory> PteSource for Direct<'_, P> {
         self.0.read(at).map_err(WalkError::Bus)
     }
     #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<(u32, u64, u64)> {
+    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
         self.0.resume(stage, va)
     }
+
+    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+        self.0.recall(stage, va)
+    }
+
+    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+        self.0.reached(stage, va, leaf);
+    }
     #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.0.descended(stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.0.descended(stage, va, table);
     }
 }
 
@@ -167,8 +175,8 @@ impl<F: Marked, T: Tables> PteSource for Marking<'_, F, T> {
 
     // No resuming: the entries above a cached table want their marks too.
 
-    fn descended(&mut self, stage: Stage, va: u64, level: u32, table: u64, limits: u64) {
-        self.tables.descended(stage, va, level, table, limits);
+    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+        self.tables.descended(stage, va, table);
     }
 }
 

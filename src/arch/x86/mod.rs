@@ -180,8 +180,11 @@ impl X86 {
         }
     }
 
+    /// The space that translations are made in now: whom a [`Flush`](crate::table::Flush) of the current tables
+    /// concerns.
     #[inline]
-    fn space(&self) -> Space {
+    #[must_use]
+    pub fn space(&self) -> Space {
         Space::new(self.regime, self.vmid(), invalidate::pcid(self))
     }
 }

@@ -4,4 +4,5 @@
 pub mod kernels;
 pub mod machine;
 pub mod reference;
+pub mod replay;
 pub mod trace;

@@ -17,7 +17,6 @@
 
 mod aarch64;
 mod case;
-mod derived;
 mod keys;
 mod machine;
 mod riscv;

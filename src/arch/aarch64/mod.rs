@@ -393,7 +393,7 @@ impl Arch for Aarch64 {
                 self.registers.set(register, value);
                 *self = Self::with_state(self.config, self.registers, self.pstate);
                 if self.config.choices.drop_on_control_write {
-                    tlbi::dropped_by_write(self, register, changed).into_iter().for_each(drop);
+                    tlbi::dropped_by_write(self, register, changed, drop);
                 }
             }
         }
@@ -401,7 +401,7 @@ impl Arch for Aarch64 {
     }
 
     fn fence(&self, fence: Tlbi, drop: &mut dyn FnMut(Scope)) {
-        drop(fence.scope(regime::vmid(&self.config, &self.registers)));
+        fence.scopes(regime::vmid(&self.config, &self.registers), drop);
     }
 
     fn memory_type(&self, entry: &TlbEntry) -> MemoryType {

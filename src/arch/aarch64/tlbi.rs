@@ -90,8 +90,21 @@ impl Tlbi {
         (num + 1) << (5 * scale + 1)
     }
 
-    /// What it drops while `vmid` is the current VMID.
-    pub(super) fn scope(self, vmid: Vmid) -> Scope {
+    /// What it drops while `vmid` is the current VMID, told through `drop`.
+    pub(super) fn scopes(self, vmid: Vmid, drop: &mut dyn FnMut(Scope)) {
+        let scope = self.scope(vmid);
+        if matches!((self.regime, self.target), (RegimeKind::El10, TlbiTarget::Asid(_))) {
+            // One whole space after the other: a TLB that keeps spaces apart finds each at once.
+            for stages in [regime_number::STAGE1_ONLY, regime_number::BOTH] {
+                let space = Space::new(stages, scope.space.vmid(), scope.space.asid());
+                drop(Scope { space, mask: scope.mask | Space::REGIME, ..scope });
+            }
+        } else {
+            drop(scope);
+        }
+    }
+
+    fn scope(self, vmid: Vmid) -> Scope {
         let guest = matches!(self.regime, RegimeKind::El10);
         let vmid_mask = if guest { Space::VMID } else { 0 };
         let vmid = if guest { vmid } else { Vmid(0) };
@@ -135,7 +148,12 @@ const fn range(address: u64, pages: u64, granule: Granule) -> (u64, u64) {
 /// What a register write that flips the bits `changed` makes stale, for
 /// [`Choices::drop_on_control_write`](super::Choices): the regime's entries (EL1&0: those of the current VMID).
 /// A TTBR or VTTBR names another space by its ASID or VMID and drops nothing.
-pub(super) fn dropped_by_write(core: &Aarch64, register: Register, changed: u64) -> Option<Scope> {
+pub(super) fn dropped_by_write(
+    core: &Aarch64,
+    register: Register,
+    changed: u64,
+    drop: &mut dyn FnMut(Scope),
+) {
     let host = core.hcr & hcr::E2H != 0;
     let counts = match register {
         // What acts at once by itself needs nothing dropped; caches on or off are in the entries' memory types.
@@ -144,7 +162,7 @@ pub(super) fn dropped_by_write(core: &Aarch64, register: Register, changed: u64)
         _ => u64::MAX,
     };
     if changed & counts == 0 {
-        return None;
+        return;
     }
     let regime = match register {
         Register::SctlrEl1 | Register::TcrEl1 | Register::MairEl1 => RegimeKind::El10,
@@ -152,7 +170,7 @@ pub(super) fn dropped_by_write(core: &Aarch64, register: Register, changed: u64)
         Register::SctlrEl2 | Register::TcrEl2 | Register::MairEl2 if host => RegimeKind::El20,
         Register::SctlrEl2 | Register::TcrEl2 | Register::MairEl2 => RegimeKind::El2,
         Register::SctlrEl3 | Register::TcrEl3 | Register::MairEl3 => RegimeKind::El3,
-        _ => return None,
+        _ => return,
     };
-    Some(Tlbi { regime, target: TlbiTarget::All }.scope(vmid(&core.config, &core.registers)))
+    Tlbi { regime, target: TlbiTarget::All }.scopes(vmid(&core.config, &core.registers), drop);
 }

@@ -1,9 +1,10 @@
 """Writes the AArch64 cases that no recorded corpus reaches, each derived by hand from the Arm ARM (DDI 0487).
 
 Nothing is computed by a model of translation here: tables are laid out entry by entry, and every outcome is written
-down beside the rule that it follows from. Run it in this folder; it writes aarch64-*.jsonl.
+down beside the rule that it follows from. Run it in this folder; it writes aarch64-manual-*.jsonl.gz.
 """
 
+import gzip
 import json
 
 IDS = {
@@ -461,7 +462,8 @@ for kind, operands in (("vae1", dict(va=0, asid=5)), ("vaae1", dict(va=0)), ("as
         access("read", 0x10, "EL0", pa=LOW + 0x10_0010), poke(l3, LOW + 0x20_0000 | PAGE | AF | NG | USER), tlbi(kind, **operands), access("read", 0x10, "EL0", pa=LOW + 0x20_0010)])
 
 for corpus, rows in cases.items():
+    corpus = corpus.replace("aarch64-", "aarch64-manual-")
     header = {"corpus": corpus, "oracle": "Arm ARM (DDI 0487), by hand", "oracle_version": "K.a", "arch": "aarch64", "seed": 0, "cases": len(rows), **IDS}
-    with open(corpus + ".jsonl", "w") as out:
-        for row in [header, *rows]:
-            out.write(json.dumps(row, separators=(",", ":")) + "\n")
+    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in [header, *rows])
+    with open(corpus + ".jsonl.gz", "wb") as out:
+        out.write(gzip.compress(text.encode(), mtime=0))

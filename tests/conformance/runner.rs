@@ -177,7 +177,6 @@ fn compare_memory<M: Machine>(
     for (pa, _) in memory.words() {
         expected.entry(pa).or_insert(0);
     }
-    expected.extend(case.after.iter().map(|(&pa, &word)| (pa, word)));
     for step in &case.steps {
         if let Step::Access(AccessStep {
             kind: AccessKind::Write,
@@ -194,6 +193,7 @@ fn compare_memory<M: Machine>(
             }
         }
     }
+    expected.extend(case.after.iter().map(|(&pa, &word)| (pa, word)));
     for (pa, word) in expected {
         let open = case.latitude.iter().filter(|&&entry| entry & !7 == pa);
         let open = open.fold(0, |bits, entry| bits | M::LATITUDE << ((entry & 7) * 8));

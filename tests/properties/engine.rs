@@ -11,7 +11,7 @@ use softmmu::memory::{Bus, Device, DeviceError, PhysMemory, Ram, Value};
 use softmmu::mmu::{AccessError, Mmu};
 use softmmu::tlb::Tlb;
 
-use crate::guest::{DATA, DATA_SIZE, DEVICE_SIZE, Guest, Step, TABLES, TABLES_SIZE};
+use crate::guest::{Act, DATA, DATA_SIZE, DEVICE_SIZE, Guest, Shown, Step, TABLES, TABLES_SIZE};
 use crate::tape::Tape;
 
 /// A device that remembers every access.
@@ -154,81 +154,115 @@ fn told<V: Debug, F: GuestFault>(answer: &Result<V, AccessError<F>>) -> String {
     format!("{answer:?}")
 }
 
-/// Lets all `harts` live through the story on `tape` and compares them after each access, and their memories at the
-/// end. The first is the reference. Those of the names in `twins` must also count alike.
+/// Lets all harts live through the story on `tape` and compares their answers after each access, and their memories at
+/// the end. The first is the reference. Harts stand in pairs, which must also count alike.
 pub fn run<G: Guest>(tape: &[u64], harts: impl Fn(G::Arch) -> Vec<Box<dyn Hart<G::Arch>>>) {
+    if !live::<G>(tape, &harts, false) {
+        // Once more, to see where it happens.
+        live::<G>(tape, &harts, true);
+    }
+}
+
+/// Lives through the story; says whether all memories are equal at the end, or panics where they begin to differ.
+fn live<G: Guest>(
+    tape: &[u64],
+    harts: impl Fn(G::Arch) -> Vec<Box<dyn Hart<G::Arch>>>,
+    closely: bool,
+) -> bool {
     let mut tape = Tape::new(tape);
     let mut guest = G::new(&mut tape);
     let mut harts = harts(guest.arch());
-    for (pa, width, value) in guest.tables(&mut tape) {
-        harts.iter_mut().for_each(|hart| hart.poke(pa, width, value));
-    }
-    let mut story = Vec::new();
-    while !tape.is_empty() {
-        let step = guest.step(&mut tape);
-        match &step {
-            Step::Access(access) => {
-                let explained = told(&harts[0].explain(access));
-                let mut answers = Vec::new();
-                for (at, hart) in harts.iter_mut().enumerate() {
-                    // One of two twins is probed before every access: it must not be able to tell.
-                    let probed = (at % 2 == 0).then(|| (hart.probe(access), told(&hart.explain(access))));
-                    let answer = hart.access(access);
-                    if let Some((probed, explanation)) = probed {
-                        assert_eq!(
-                            explanation,
-                            explained,
-                            "{}: explain of {access:x?} after {story:x?}",
-                            hart.name()
-                        );
-                        let wrong = disagree(&probed, &answer, access);
-                        assert!(
-                            !wrong,
-                            "{}: {access:x?}: {probed:x?} foretold, {answer:x?} came, after {story:x?}",
-                            hart.name()
-                        );
-                    }
-                    answers.push((told(&answer), hart.name().to_owned()));
-                }
-                for (answer, name) in &answers {
-                    assert_eq!(answer, &answers[0].0, "{name}: {access:x?} after {story:x?}");
+    let mut story: Vec<Step<G::Arch>> = vec![Step::Kernel(guest.start(&mut tape))];
+    loop {
+        match story.last() {
+            Some(Step::Kernel(acts)) => acts.iter().for_each(|act| perform(&mut harts, act)),
+            Some(Step::Access(access)) => {
+                if let Err(what) = compare(&mut harts, access) {
+                    panic!("{what}, {}", tail(&story));
                 }
             }
-            Step::Control(controls) => {
-                for &control in controls {
-                    let answers: Vec<_> = harts.iter_mut().map(|hart| told(&hart.control(control))).collect();
-                    assert!(
-                        answers.iter().all(|answer| *answer == answers[0]),
-                        "{control:x?} after {story:x?}"
-                    );
-                }
-            }
-            Step::Edit(entries, fences) => {
-                for hart in &mut harts {
-                    entries.iter().for_each(|&(pa, width, value)| hart.poke(pa, width, value));
-                    fences.iter().for_each(|&fence| hart.fence(fence));
-                }
-            }
-            Step::Fence(fence) => harts.iter_mut().for_each(|hart| hart.fence(*fence)),
+            None => {}
         }
-        story.push(step);
+        if closely {
+            if let Some(what) = difference(&harts) {
+                panic!("{what}, {}", tail(&story));
+            }
+        }
+        if tape.is_empty() {
+            break;
+        }
+        story.push(guest.step(&mut tape));
     }
-    let states: Vec<_> = harts.iter().map(|hart| hart.state()).collect();
-    for (hart, (bytes, devices)) in harts.iter().zip(&states) {
-        assert!(*bytes == states[0].0, "{}: memory differs after {story:x?}", hart.name());
-        assert_eq!(*devices, states[0].1, "{}: devices after {story:x?}", hart.name());
-    }
-    // Twins stand side by side: the same TLB with the filter and without. So do their counters.
     for pair in harts.chunks_mut(2) {
         if let [one, other] = pair {
-            assert_eq!(
-                one.counters(),
-                other.counters(),
-                "{} and {} after {story:x?}",
-                one.name(),
-                other.name()
-            );
+            let (name, counters) = (one.name().to_owned(), one.counters());
+            assert_eq!(counters, other.counters(), "{name} and {}, {}", other.name(), tail(&story));
         }
+    }
+    difference(&harts).is_none()
+}
+
+/// The end of a story.
+fn tail<A: Shown>(story: &[Step<A>]) -> String {
+    let from = story.len().saturating_sub(12);
+    let last: Vec<String> = story[from..].iter().map(|step| format!("{step:x?}")).collect();
+    format!("after {} steps, the last of which were\n{}", story.len(), last.join("\n"))
+}
+
+/// Makes one access on every hart and compares what comes of it with what was foretold, and with the others.
+fn compare<A: Shown>(harts: &mut [Box<dyn Hart<A>>], access: &Access<A::Flavor>) -> Result<(), String> {
+    let explained = told(&harts[0].explain(access));
+    let mut first = None;
+    for (at, hart) in harts.iter_mut().enumerate() {
+        // One of each pair is probed before every access: it must not be able to tell.
+        let foretold = (at % 2 == 0).then(|| (hart.probe(access), told(&hart.explain(access))));
+        let answer = hart.access(access);
+        if let Some((probed, explanation)) = foretold {
+            if explanation != explained {
+                return Err(format!("{} explains {explanation}, the first {explained}", hart.name()));
+            }
+            if disagree(&probed, &answer, access) {
+                return Err(format!("{}: probe says {probed:x?}, the access {answer:x?}", hart.name()));
+            }
+        }
+        let answer = told(&answer);
+        match &first {
+            None => first = Some(answer),
+            Some(first) if *first != answer => {
+                return Err(format!("{} answers {answer}, the first {first}", hart.name()));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where some hart's memory or devices are not as the first one's.
+fn difference<A: Arch>(harts: &[Box<dyn Hart<A>>]) -> Option<String> {
+    let (bytes, devices) = harts[0].state();
+    harts[1..].iter().find_map(|hart| {
+        let (other, others) = hart.state();
+        if devices != others {
+            return Some(format!("{}: devices were told {others}, the first {devices}", hart.name()));
+        }
+        let at = bytes.iter().zip(&other).position(|(one, other)| one != other)?;
+        let (base, at) = match at.checked_sub(2 * DATA_SIZE as usize) {
+            Some(at) => (TABLES, at as u64),
+            None => (DATA[at / DATA_SIZE as usize], at as u64 % DATA_SIZE),
+        };
+        Some(format!("{}: memory differs at {:#x}", hart.name(), base + at))
+    })
+}
+
+/// One act, on all harts alike.
+fn perform<A: Shown>(harts: &mut [Box<dyn Hart<A>>], act: &Act<A>) {
+    match *act {
+        Act::Entry(pa, width, value) => harts.iter_mut().for_each(|hart| hart.poke(pa, width, value)),
+        Act::Control(control) => {
+            let answers: Vec<_> = harts.iter_mut().map(|hart| told(&hart.control(control))).collect();
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{control:x?}: {answers:?}");
+        }
+        Act::Fence(fence) => harts.iter_mut().for_each(|hart| hart.fence(fence)),
     }
 }
 

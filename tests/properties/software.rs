@@ -7,7 +7,7 @@ use softmmu::arch::software::{Control, Fence, Marks, Software};
 use softmmu::radix::{Encode, Format, Perms};
 use softmmu::table::RadixWalker;
 
-use crate::guest::{Guest, Step, TABLES, offset, page};
+use crate::guest::{Act, Guest, Step, TABLES, offset, page, write};
 use crate::tape::Tape;
 use crate::tree::{Slot, Tree};
 
@@ -55,13 +55,9 @@ impl Guest for SoftwareGuest {
         Software::new(self.walker(0)).with_marks(self.marks)
     }
 
-    fn tables(&mut self, tape: &mut Tape<'_>) -> Vec<(u64, Width, u64)> {
+    fn start(&mut self, tape: &mut Tape<'_>) -> Vec<Act<Self::Arch>> {
         let slots = self.tree.slots.clone();
-        let entries = slots.iter().flat_map(|slot| {
-            let entry = self.entry(slot, tape);
-            slot.places.into_iter().flatten().map(move |pa| (pa, Width::W4, entry))
-        });
-        entries.collect()
+        slots.iter().flat_map(|slot| write(slot, Width::W4, self.entry(slot, tape))).collect()
     }
 
     fn step(&mut self, tape: &mut Tape<'_>) -> Step<Self::Arch> {
@@ -74,19 +70,18 @@ impl Guest for SoftwareGuest {
                 let len = tape.pick(&[1, 2, 4, 8]);
                 Step::Access(Access { va, len, kind: tape.pick(&kinds), flavor: () })
             }
-            11 => Step::Control(vec![Control::User(tape.chance(50))]),
+            11 => Step::Kernel(vec![Act::Control(Control::User(tape.chance(50)))]),
             12 => {
                 let space = tape.below(2) as usize;
-                Step::Control(vec![Control::Table(self.walker(space), Asid(space as u16))])
+                Step::Kernel(vec![Act::Control(Control::Table(self.walker(space), Asid(space as u16)))])
             }
-            13 => Step::Fence(match tape.below(3) {
+            13 => Step::Kernel(vec![Act::Fence(match tape.below(3) {
                 0 => Fence::All,
                 1 => Fence::Space(Asid(tape.below(2) as u16)),
                 _ => Fence::Page(VirtAddr(slot.va), Asid(tape.below(2) as u16)),
-            }),
+            })]),
             _ => {
-                let entry = self.entry(&slot, tape);
-                let entries = slot.places.into_iter().flatten().map(|pa| (pa, Width::W4, entry)).collect();
+                let mut acts = write(&slot, Width::W4, self.entry(&slot, tape));
                 // One page's translations go with a fence for any of its addresses; a table's only with all.
                 let va = VirtAddr(slot.va + tape.below(1 << self.format.shift(slot.level)));
                 let fences = match slot.space {
@@ -99,7 +94,8 @@ impl Guest for SoftwareGuest {
                     }
                     _ => vec![Fence::All],
                 };
-                Step::Edit(entries, fences)
+                acts.extend(fences.into_iter().map(Act::Fence));
+                Step::Kernel(acts)
             }
         }
     }

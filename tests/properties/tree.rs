@@ -31,6 +31,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub roots: [u64; 2],
+    /// Every place for an entry but those next to the used ones.
     pub slots: Vec<Slot>,
     /// Where the tables end.
     pub end: u64,

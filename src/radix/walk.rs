@@ -5,6 +5,7 @@ use crate::addr::low_mask;
 
 /// Which stage of a translation a table belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Stage {
     /// The only stage, or the first of two (VS-stage, guest tables).
     First,

@@ -7,19 +7,30 @@
 //! Whether a hit may be answered without asking the TLB at all is the TLB's own word: see [`Hit::line`].
 //!
 //! [`SetAssociative`] is one array of any geometry, its replacement policy a [type](policy::WayPolicy).
+//! [`Hierarchy`] is a whole machine's: levels of such arrays, victim buffers and walk caches, built from a
+//! [`TlbConfig`]; [`presets`] describes real machines.
 
 pub mod policy;
+pub mod presets;
 
+mod config;
 mod geometry;
+mod hierarchy;
 mod occupancy;
 mod set_associative;
 mod slot;
 mod stats;
+mod walk_cache;
 
+pub use config::{
+    ArrayConfig, ConfigError, Costs, Feed, LevelConfig, Shape, Sides, TlbConfig, WalkCacheConfig,
+};
 pub use geometry::{Geometry, GeometryError};
+pub use hierarchy::{ArrayReport, Hierarchy, LevelReport, TlbStats};
 pub use policy::TrueLru;
 pub use set_associative::SetAssociative;
 pub use stats::{Fences, LevelStats};
+pub use walk_cache::WalkStats;
 
 use crate::addr::{Asid, Vmid, low_mask};
 use crate::radix::{Leaf, PteRef, Stage, Subtable};
@@ -28,7 +39,7 @@ use crate::radix::{Leaf, PteRef, Stage, Subtable};
 ///
 /// A *regime* is an independent set of translations of one hart (RISC-V: HS/U, VS/VU; AArch64: EL1&0, EL2, ...;
 /// "no virtualisation" is a regime, not VMID 0).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Space(u64);
 
 impl Space {

@@ -12,7 +12,7 @@ const MATRIX_WAYS: usize = 8;
 const ROW: u64 = 0xff;
 const COLUMN: u64 = 0x0101_0101_0101_0101;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Order {
     ways: usize,
     /// A row that is ahead of all ways.
@@ -21,7 +21,7 @@ pub(super) struct Order {
     ring: Vec<Links>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Links {
     ahead: u32,
     behind: u32,

@@ -4,7 +4,7 @@ use super::{WayPolicy, list::Order};
 use crate::tlb::Geometry;
 
 /// True LRU: the way that was hit or filled longest ago goes.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TrueLru(Order);
 
 impl WayPolicy for TrueLru {
@@ -22,7 +22,7 @@ impl WayPolicy for TrueLru {
 }
 
 /// First in, first out: the way that was filled longest ago goes, hits or none.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Fifo(Order);
 
 impl WayPolicy for Fifo {
@@ -34,8 +34,9 @@ impl WayPolicy for Fifo {
         false
     }
     #[inline]
-    fn fill(&mut self, set: usize, way: usize) {
+    fn fill(&mut self, set: usize, way: usize) -> bool {
         self.0.move_to_front(set, way);
+        true
     }
     #[inline]
     fn victim(&mut self, set: usize) -> usize {

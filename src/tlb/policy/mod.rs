@@ -30,12 +30,14 @@
 //! assert_eq!(tlb.geometry().entries(), 48);
 //! ```
 
+mod any;
 mod list;
 mod lru;
 mod plru;
 mod random;
 mod rrip;
 
+pub use any::{AnyPolicy, PolicyKind, UnknownPolicy};
 pub use lru::{Fifo, TrueLru};
 pub use plru::{BitPlru, Nru, TreePlru};
 pub use random::Random;
@@ -52,9 +54,6 @@ pub trait WayPolicy {
     /// hit can be answered without the TLB. Recency policies need no such thing.
     const COUNTS_TOUCHES: bool = false;
 
-    /// Whether [`touch`](Self::touch) right after [`fill`](Self::fill) changes nothing.
-    const FILL_TOUCHES: bool = true;
-
     /// The most ways per set that the policy can order.
     const MAX_WAYS: usize = usize::MAX;
 
@@ -64,10 +63,12 @@ pub trait WayPolicy {
     /// `way` of `set` was hit. Returns whether the policy's state has changed.
     fn touch(&mut self, set: usize, way: usize) -> bool;
 
-    /// `way` of `set` has got a new entry; by default this is a touch.
+    /// `way` of `set` has got a new entry; by default this is a touch. Returns whether a [`touch`](Self::touch) of it
+    /// right now would change nothing.
     #[inline]
-    fn fill(&mut self, set: usize, way: usize) {
+    fn fill(&mut self, set: usize, way: usize) -> bool {
         self.touch(set, way);
+        true
     }
 
     /// The way of `set` to give up. A [`fill`](Self::fill) of it follows.

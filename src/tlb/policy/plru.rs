@@ -8,7 +8,7 @@ use alloc::{vec, vec::Vec};
 ///
 /// Ways that are no power of two leave a tree with missing leaves; a node whose far half has no ways points at the
 /// near one whatever its bit says.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TreePlru {
     ways: usize,
     depth: u32,
@@ -59,7 +59,7 @@ impl WayPolicy for TreePlru {
 }
 
 /// One reference bit per way, in as many words per set as the ways need.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Marks {
     ways: usize,
     words: usize,
@@ -106,7 +106,7 @@ impl Marks {
 
 /// Bit pseudo-LRU (MRU bits): a touch marks its way, and the touch that would mark the last one clears all others.
 /// The lowest unmarked way goes.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct BitPlru(Marks);
 
 impl WayPolicy for BitPlru {
@@ -134,7 +134,7 @@ impl WayPolicy for BitPlru {
 
 /// Not recently used: a touch marks its way, the lowest unmarked way goes, and where all are marked the choice of a
 /// victim first clears them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Nru(Marks);
 
 impl WayPolicy for Nru {

@@ -4,7 +4,7 @@ use super::{Dice, WayPolicy};
 use crate::tlb::Geometry;
 
 /// Random replacement; the same seed gives the same victims.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Random {
     ways: usize,
     dice: Dice,

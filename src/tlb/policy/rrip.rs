@@ -17,7 +17,7 @@ pub type Brrip = Rrip<true>;
 
 /// RRIP, static or bimodal. A hit makes the interval zero. The victim is the lowest way with a distant interval; if
 /// there is none, all intervals grow until there is.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Rrip<const BIMODAL: bool> {
     ways: usize,
     intervals: Vec<u8>,
@@ -25,8 +25,6 @@ pub struct Rrip<const BIMODAL: bool> {
 }
 
 impl<const BIMODAL: bool> WayPolicy for Rrip<BIMODAL> {
-    const FILL_TOUCHES: bool = false;
-
     fn new(geometry: Geometry) -> Self {
         Self {
             ways: geometry.ways,
@@ -47,11 +45,12 @@ impl<const BIMODAL: bool> WayPolicy for Rrip<BIMODAL> {
     }
 
     #[inline]
-    fn fill(&mut self, set: usize, way: usize) {
+    fn fill(&mut self, set: usize, way: usize) -> bool {
         let distant = BIMODAL && self.dice.roll(BIMODAL_ODDS) != 0;
         if let Some(interval) = self.intervals.get_mut(set * self.ways + way) {
             *interval = if distant { DISTANT } else { DISTANT - 1 };
         }
+        false
     }
 
     #[inline]

@@ -85,9 +85,9 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
                     let new = Slot::new(&entry, self.generation_want | want(0, shift));
                     let (old, counted) = (*slot, slot.counts_as(&new));
                     *slot = new;
-                    self.policy.fill(set, way);
+                    let settled = self.policy.fill(set, way);
                     let index = (start + way) as u32;
-                    state.last = if P::FILL_TOUCHES { index } else { NONE };
+                    state.last = if settled { index } else { NONE };
                     self.missed = NO_KEY;
                     self.stats.fills += 1;
                     self.stats.evictions += 1;
@@ -96,7 +96,7 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
                         self.count_out(old.size_bits());
                     }
                     let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index as usize);
-                    return Self::inserted(set, P::FILL_TOUCHES, Some(old.entry()), ripple);
+                    return Self::inserted(set, settled, Some(old.entry()), ripple);
                 }
             }
         }
@@ -155,9 +155,9 @@ impl<P: WayPolicy> SetAssociative<P> {
         let steady = match same {
             Some(_) => state.last == index as u32,
             None => {
-                state.last = if P::FILL_TOUCHES { index as u32 } else { NONE };
-                self.policy.fill(set, way);
-                P::FILL_TOUCHES
+                let settled = self.policy.fill(set, way);
+                state.last = if settled { index as u32 } else { NONE };
+                settled
             }
         };
         if state.generation != self.generation {
@@ -190,7 +190,15 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// Whether a larger page in another set answered until now for a part of the page in the slot `index`.
     #[inline(never)]
     fn is_shadowed(&self, index: usize) -> bool {
-        let Some(new) = self.slots.get(index) else { return false };
+        self.slots.get(index).is_some_and(|new| self.is_enclosed(new))
+    }
+
+    /// Whether a page larger than `entry` holds it and serves one of its spaces.
+    pub(in crate::tlb) fn encloses(&self, entry: &TlbEntry) -> bool {
+        self.is_enclosed(&Slot::new(entry, self.generation_want | want(0, clamp(entry.size_bits))))
+    }
+
+    fn is_enclosed(&self, new: &Slot) -> bool {
         let mut larger = self.sizes & (u64::MAX - 1) << clamp(new.size_bits());
         while larger != 0 {
             let shift = larger.trailing_zeros();

@@ -4,12 +4,12 @@ use super::SetAssociative;
 use crate::addr::low_mask;
 use crate::tlb::occupancy::Occupancy;
 use crate::tlb::policy::WayPolicy;
-use crate::tlb::slot::{LAST_GENERATION, Slot, want};
-use crate::tlb::{Scope, Span};
+use crate::tlb::slot::{LAST_GENERATION, Slot, clamp, want};
+use crate::tlb::{Scope, Span, TlbEntry};
 
 impl<P: WayPolicy> SetAssociative<P> {
     /// Drops what `scope` drops; how many entries that were.
-    pub(super) fn drop_scope(&mut self, scope: &Scope) -> u64 {
+    pub(in crate::tlb) fn drop_scope(&mut self, scope: &Scope) -> u64 {
         match scope.span {
             _ if self.live == 0 => 0,
             Span::All if self.is_all(scope) => self.clear(),
@@ -79,6 +79,20 @@ impl<P: WayPolicy> SetAssociative<P> {
         });
         self.occupancy = occupancy;
         dropped
+    }
+
+    /// Drops the entry with the tag of `entry`; whether there was one.
+    pub fn remove(&mut self, entry: &TlbEntry) -> bool {
+        let wanted = Slot::new(entry, self.generation_want | want(0, clamp(entry.size_bits)));
+        let set = self.set_of(entry.va >> clamp(entry.size_bits));
+        let (start, ways) = self.ways(set);
+        let Some(way) = ways.iter().position(|slot| slot.same_tag(&wanted)) else { return false };
+        if let (Some(slot), Some(state)) = (self.slots.get_mut(start + way), self.sets.get_mut(set)) {
+            *slot = Slot::EMPTY;
+            state.live -= 1;
+            self.count_out(entry.size_bits);
+        }
+        true
     }
 
     fn drop_in_set(&mut self, set: usize, scope: &Scope) -> u64 {

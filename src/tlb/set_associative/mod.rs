@@ -72,6 +72,15 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// [`GeometryError`] for no entries, too many, or more ways than the policy orders.
     pub fn new(geometry: Geometry) -> Result<Self, GeometryError> {
         geometry.check(P::MAX_WAYS)?;
+        Self::with_policy(geometry, P::new(geometry))
+    }
+
+    /// An empty TLB with a policy made for its geometry.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_policy(geometry: Geometry, policy: P) -> Result<Self, GeometryError> {
+        geometry.check(P::MAX_WAYS)?;
         let Geometry { sets, .. } = geometry;
         Ok(Self {
             geometry,
@@ -82,7 +91,7 @@ impl<P: WayPolicy> SetAssociative<P> {
             sets: vec![SetState { last: NONE, live: 0, generation: 0 }; sets],
             slots: vec![Slot::EMPTY; geometry.entries()],
             missed: NO_KEY,
-            policy: P::new(geometry),
+            policy,
             generation: 1,
             generation_want: want(1, 0),
             stats: LevelStats::default(),
@@ -154,7 +163,7 @@ impl<P: WayPolicy> SetAssociative<P> {
     }
 
     /// Looks for `key` in every set that may hold it, the way touched last before the others: the slot and its set.
-    fn find(&self, key: &Key) -> Option<(usize, usize)> {
+    pub(super) fn find(&self, key: &Key) -> Option<(usize, usize)> {
         let mut sizes = self.sizes;
         while sizes != 0 {
             let shift = sizes.trailing_zeros();

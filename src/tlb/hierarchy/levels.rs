@@ -1,0 +1,96 @@
+//! What moves between the levels.
+
+use super::{Feed, Hierarchy};
+use crate::addr::low_mask;
+use crate::tlb::{Hit, Inserted, Key, Scope, Side, Space, Span, Tlb, TlbEntry};
+
+impl Hierarchy {
+    /// A lookup that the first level could not answer.
+    #[inline(never)]
+    pub(super) fn lookup_lower(&mut self, key: &Key, side: Side) -> Option<Hit> {
+        for depth in 0..self.lower.len() {
+            let level = &mut self.lower[depth];
+            let mut arrays = level.arrays.iter_mut().filter(|array| array.sides.serve(side));
+            let found = arrays.find_map(|array| {
+                let entry = array.tlb.lookup(key, side)?.entry;
+                if level.feed == Feed::Victims {
+                    array.tlb.remove(&entry);
+                }
+                Some(entry)
+            });
+            if let Some(entry) = found {
+                let filled = self.fill(depth, entry, key.va, side);
+                // Where the first level's policy is not settled, the entry cannot be remembered, yet its line changed.
+                let ripple = filled.ripple || filled.line != filled.touched;
+                return Some(Hit { entry, line: filled.line, repeat: false, ripple });
+            }
+        }
+        self.misses[side as usize] += 1;
+        self.compulsory += u64::from(self.seen.is_new(key));
+        self.missed = Some(*key);
+        None
+    }
+
+    /// Puts `entry` into the first `depth` lower levels, as far as they are fed by walks, and into the first level.
+    pub(super) fn fill(&mut self, depth: usize, entry: TlbEntry, va: u64, side: Side) -> Inserted {
+        let mut ripple = false;
+        for level in (0..depth).rev() {
+            if self.lower[level].feed == Feed::Walks {
+                ripple |= self.put_lower(level, entry, va, side);
+            }
+        }
+        let Some((array, piece)) = self.first.take(entry, va, side) else {
+            return Inserted { line: None, touched: None, evicted: None, ripple };
+        };
+        let inserted = array.tlb.insert(piece, side);
+        let (line, touched) = (inserted.line, inserted.touched);
+        let (line, touched) = (line.map(|line| array.line(line)), touched.map(|line| array.line(line)));
+        // Who asked has the whole page and may remember 4 KiB of it, so the first level must hold as much.
+        let line = line.filter(|_| piece.size_bits == entry.size_bits || piece.size_bits >= 12);
+        ripple |= inserted.ripple;
+        ripple |= self
+            .first
+            .arrays
+            .iter()
+            .any(|array| array.config.min_bits > piece.size_bits && array.tlb.encloses(&piece));
+        if let Some(evicted) = inserted.evicted {
+            ripple |= self.fall(0, evicted, side);
+        }
+        Inserted { line, touched, evicted: inserted.evicted, ripple }
+    }
+
+    /// Puts `entry` into a lower level; whether anything left the first level on account of it.
+    fn put_lower(&mut self, level: usize, entry: TlbEntry, va: u64, side: Side) -> bool {
+        let inclusive = self.lower[level].inclusive;
+        let Some((array, piece)) = self.lower[level].take(entry, va, side) else { return false };
+        let Some(evicted) = array.tlb.insert(piece, side).evicted else { return false };
+        let mut ripple = false;
+        if inclusive {
+            let scope = fence_for(&evicted);
+            ripple = self.first.drop_scope(&scope) > 0;
+            for above in &mut self.lower[..level] {
+                above.drop_scope(&scope);
+            }
+        }
+        ripple | self.fall(level + 1, evicted, side)
+    }
+
+    /// Lets an evicted entry fall into the lower level `level`, if that takes victims.
+    fn fall(&mut self, level: usize, evicted: TlbEntry, side: Side) -> bool {
+        match self.lower.get(level) {
+            Some(below) if below.feed == Feed::Victims => self.put_lower(level, evicted, evicted.va, side),
+            _ => false,
+        }
+    }
+}
+
+/// The fence that drops `entry`, with whatever else is a piece of the same leaf in its space.
+fn fence_for(entry: &TlbEntry) -> Scope {
+    Scope {
+        space: entry.space,
+        mask: Space::ASID | Space::VMID | Space::REGIME,
+        globals: entry.global,
+        span: Span::Virtual { first: entry.va, last: entry.va | low_mask(entry.size_bits.into()) },
+        leaves_only: true,
+    }
+}

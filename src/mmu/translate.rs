@@ -125,7 +125,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             self.rippled(hit.ripple);
             if self.arch.permits(context, access, &hit.entry) {
                 used(&hit.entry);
-                return self.finish(context, access, key.va, &hit.entry, hit.line);
+                return self.finish(context, access, key.va, &hit.entry, hit.line.filter(|_| hit.repeat));
             }
             rewalk = true;
         }

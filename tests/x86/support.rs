@@ -49,8 +49,9 @@ impl Tables {
         Self { root, shifts, width, upper: OPEN | A }
     }
 
+    /// The tables above leave everything open, fetches from user-mode addresses included.
     pub fn ept(root: u64) -> Self {
-        Self { upper: 7, ..Self::new(Mode::Level4, root) }
+        Self { upper: 7 | 1 << 10, ..Self::new(Mode::Level4, root) }
     }
 
     fn index(&self, va: u64, shift: u32) -> u64 {
@@ -133,7 +134,7 @@ pub fn ram() -> Ram {
 
 /// A TLB large enough to lose nothing in these tests.
 pub fn tlb() -> SetAssociative {
-    SetAssociative::new(Geometry::new(64, 8)).expect("a TLB")
+    SetAssociative::new(Geometry::fully_associative(64)).expect("a TLB")
 }
 
 impl Pc {

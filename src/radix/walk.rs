@@ -154,29 +154,81 @@ pub fn walk<F: Format, S: PteSource>(
         Some(Subtable { level, base, limits, .. }) => (level, base, limits),
         None => (format.top_level(), root, format.initial_limits()),
     };
-    let bytes = format.pte_bytes();
-    loop {
-        let index = (va >> format.shift(level)) & low_mask(format.index_bits(level));
-        let at = PteRef { addr: table.wrapping_add(index * u64::from(bytes)), bytes, level, stage };
-        let raw = match source.read(at) {
-            Ok(raw) => raw,
-            Err(error) => return Err(Stop::Source { at, error }),
-        };
-        match format.decode(raw, level) {
-            Entry::Leaf { base, size_bits } => {
-                let leaf = Leaf { base, size_bits, raw, at, limits };
-                source.reached(stage, va, &leaf);
-                return Ok(leaf);
-            }
-            Entry::Table(next) if level > 0 => {
-                limits = format.limits(limits, raw, level);
-                let span_bits = format.shift(level);
-                level -= 1;
-                table = next;
-                source.descended(stage, va, Subtable { level, base: table, limits, span_bits });
-            }
-            Entry::Absent => return Err(Stop::Absent { at, raw, limits }),
-            Entry::Reserved | Entry::Table(_) => return Err(Stop::Reserved { at, raw, limits }),
+    while level > 4 {
+        if let Some(end) = step(format, stage, va, level, &mut table, &mut limits, source) {
+            return end;
         }
+        level -= 1;
+    }
+    // Written out, so that for a format that knows its levels at compile time each step's shifts and masks are
+    // constants and what is left is a straight line.
+    if level == 4 {
+        if let Some(end) = step(format, stage, va, 4, &mut table, &mut limits, source) {
+            return end;
+        }
+        level = 3;
+    }
+    if level == 3 {
+        if let Some(end) = step(format, stage, va, 3, &mut table, &mut limits, source) {
+            return end;
+        }
+        level = 2;
+    }
+    if level == 2 {
+        if let Some(end) = step(format, stage, va, 2, &mut table, &mut limits, source) {
+            return end;
+        }
+        level = 1;
+    }
+    if level == 1 {
+        if let Some(end) = step(format, stage, va, 1, &mut table, &mut limits, source) {
+            return end;
+        }
+    }
+    let last = place(format, stage, va, 0, table);
+    // Level 0 has nothing below it: a step there always ends the walk.
+    step(format, stage, va, 0, &mut table, &mut limits, source)
+        .unwrap_or(Err(Stop::Reserved { at: last, raw: 0, limits }))
+}
+
+/// Where the entry for `va` is in the table at `table`.
+#[inline(always)]
+fn place<F: Format>(format: &F, stage: Stage, va: u64, level: u32, table: u64) -> PteRef {
+    let bytes = format.pte_bytes();
+    let index = (va >> format.shift(level)) & low_mask(format.index_bits(level));
+    PteRef { addr: table.wrapping_add(index * u64::from(bytes)), bytes, level, stage }
+}
+
+/// One level: reads the entry and says how the walk ends there, or goes down.
+#[inline(always)]
+fn step<F: Format, S: PteSource>(
+    format: &F,
+    stage: Stage,
+    va: u64,
+    level: u32,
+    table: &mut u64,
+    limits: &mut u64,
+    source: &mut S,
+) -> Option<Result<Leaf, Stop<S::Error>>> {
+    let at = place(format, stage, va, level, *table);
+    let raw = match source.read(at) {
+        Ok(raw) => raw,
+        Err(error) => return Some(Err(Stop::Source { at, error })),
+    };
+    match format.decode(raw, level) {
+        Entry::Leaf { base, size_bits } => {
+            let leaf = Leaf { base, size_bits, raw, at, limits: *limits };
+            source.reached(stage, va, &leaf);
+            Some(Ok(leaf))
+        }
+        Entry::Table(next) if level > 0 => {
+            *limits = format.limits(*limits, raw, level);
+            *table = next;
+            let span_bits = format.shift(level);
+            source.descended(stage, va, Subtable { level: level - 1, base: next, limits: *limits, span_bits });
+            None
+        }
+        Entry::Absent => Some(Err(Stop::Absent { at, raw, limits: *limits })),
+        Entry::Reserved | Entry::Table(_) => Some(Err(Stop::Reserved { at, raw, limits: *limits })),
     }
 }

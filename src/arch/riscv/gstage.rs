@@ -11,12 +11,12 @@
 
 use super::context::Context;
 use super::csr::Mode;
-use super::pte::{Sv32x4, Sv39x4, Sv48x4, Sv57x4};
+use super::pte::{Sv32, Sv32x4, Sv39, Sv39x4, Sv48, Sv48x4, Sv57, Sv57x4};
 use super::rights::{Need, Use};
-use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, first, stage};
-use super::{Flavor, Riscv};
+use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, stage};
+use super::{Fault, Flavor, Riscv};
 use crate::access::Access;
-use crate::arch::{FaultClass, PteMemory};
+use crate::arch::{FaultClass, PteMemory, WalkError};
 use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
 use crate::tlb::TlbEntry;
 
@@ -101,19 +101,39 @@ impl<P: PteMemory> Tables for Nested<'_, P> {
 }
 
 /// Both stages, the second of them on.
+#[inline(never)]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,
     va: u64,
-    physical: Physical<'_, P>,
-) -> Result<TlbEntry, Trouble> {
+    memory: &mut P,
+) -> Result<TlbEntry, WalkError<Fault>> {
+    let physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
     let mut nested = Nested { hart, mode: context.second, physical };
-    let mut found1 = first(hart, context, access, context.first, va, &mut nested)?;
+    both(hart, context, access, va, &mut nested).map_err(|trouble| hart.raise(context, access, va, trouble))
+}
+
+#[inline]
+fn both<P: PteMemory>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    va: u64,
+    nested: &mut Nested<'_, P>,
+) -> Result<TlbEntry, Trouble> {
+    let (rules, root) = (hart.first_rules(context.virt), hart.first_root(context.virt));
+    let ask = hart.first_ask(context, access);
+    let mut found1 = match context.first {
+        Mode::Bare => Found::identity(va),
+        Mode::Sv32 => stage(&Sv32::new(rules), Stage::First, root, va, ask, nested)?,
+        Mode::Sv39 => stage(&Sv39::new(rules), Stage::First, root, va, ask, nested)?,
+        Mode::Sv48 => stage(&Sv48::new(rules), Stage::First, root, va, ask, nested)?,
+        Mode::Sv57 => stage(&Sv57::new(rules), Stage::First, root, va, ask, nested)?,
+    };
     found1.global &= hart.config.share_guest_globals;
-    let what = Context::usage(access.kind, access.flavor);
     let need = context.need(access.kind).second_half();
     let gpa = found1.address(va);
-    let found2 = second(hart, context.second, gpa, what, need, &mut nested.physical)?;
+    let found2 = second(hart, context.second, gpa, ask.what, need, &mut nested.physical)?;
     Ok(entry(context, va, found1, Some(found2)))
 }

@@ -55,7 +55,7 @@ use csr::{Atp, envcfg};
 use fault::Reported;
 use pmp::PmpAccess;
 use rights::Use;
-use walk::Trouble;
+use walk::{Ask, Trouble};
 
 /// A privilege mode.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -202,6 +202,28 @@ impl Riscv {
         self.menvcfg & if virt { self.henvcfg } else { !0 } & envcfg::ADUE != 0
     }
 
+    /// What entries of stage one mean: under `satp`, or under `vsatp`.
+    #[inline]
+    fn first_rules(&self, virt: bool) -> PteRules {
+        if virt { self.guest_rules } else { self.host_rules }
+    }
+
+    /// Where stage one's tables begin.
+    #[inline]
+    fn first_root(&self, virt: bool) -> u64 {
+        if virt { self.vsatp.root } else { self.satp.root }
+    }
+
+    /// What an access asks of stage one.
+    #[inline]
+    fn first_ask(&self, context: &Context, access: &Access<Flavor>) -> Ask {
+        Ask {
+            what: Context::usage(access.kind, access.flavor),
+            need: context.need(access.kind).first_half(),
+            hardware: self.hardware_marks(context.virt),
+        }
+    }
+
     /// Works out anew what is derived from the registers.
     fn refresh(&mut self) {
         let config = &self.config;
@@ -320,7 +342,6 @@ impl Arch for Riscv {
     ) -> Result<TlbEntry, WalkError<Fault>> {
         let va = context.masking.apply(access.va.0);
         walk::translate(self, context, access, va, memory)
-            .map_err(|trouble| self.raise(context, access, va, trouble))
     }
 
     #[inline]

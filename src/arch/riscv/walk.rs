@@ -9,10 +9,10 @@ use super::csr::Mode;
 use super::pmp::{Pmp, PmpAccess, PmpFlags};
 use super::pte::{G, Sv32, Sv39, Sv48, Sv57, pbmt};
 use super::rights::{Need, OPEN, Rights, Use, rights_of};
-use super::{Flavor, Riscv, gstage};
+use super::{Fault, Flavor, Riscv, gstage};
 use crate::access::Access;
 use crate::addr::low_mask;
-use crate::arch::{FaultClass, PteMemory};
+use crate::arch::{FaultClass, PteMemory, WalkError};
 use crate::memory::BusError;
 use crate::radix::{Encode, Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
 use crate::tlb::TlbEntry;
@@ -189,6 +189,8 @@ fn refusal(ask: Ask, rights: u32) -> Trouble {
 }
 
 /// Translates `va` (already masked) through both stages as the context has them.
+///
+/// Each mode of the single stage, which is what nearly every walk is, gets a function of its own.
 #[inline]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
@@ -196,50 +198,41 @@ pub(super) fn translate<P: PteMemory>(
     access: &Access<Flavor>,
     va: u64,
     memory: &mut P,
-) -> Result<TlbEntry, Trouble> {
-    let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
+) -> Result<TlbEntry, WalkError<Fault>> {
     if context.second != Mode::Bare {
-        return gstage::translate(hart, context, access, va, physical);
+        return gstage::translate(hart, context, access, va, memory);
     }
-    let found = match context.first {
-        Mode::Bare => {
-            let page = va & !0xfff;
-            return Ok(entry(
-                context,
-                page,
-                Found { base: page, size_bits: 12, ..Found::identity(va) },
-                None,
-            ));
-        }
-        mode => first(hart, context, access, mode, va, &mut physical)?,
-    };
-    Ok(entry(context, va, found, None))
+    let rules = hart.first_rules(context.virt);
+    match context.first {
+        Mode::Sv39 => single(hart, Sv39::new(rules), context, access, va, memory),
+        Mode::Bare => Ok(untranslated(context, va)),
+        Mode::Sv32 => single(hart, Sv32::new(rules), context, access, va, memory),
+        Mode::Sv48 => single(hart, Sv48::new(rules), context, access, va, memory),
+        Mode::Sv57 => single(hart, Sv57::new(rules), context, access, va, memory),
+    }
 }
 
-/// Stage one under paging mode `mode`.
-#[inline]
-pub(super) fn first<T: Tables>(
+/// Stage one alone.
+#[inline(never)]
+fn single<F: Encode, P: PteMemory>(
     hart: &Riscv,
+    format: F,
     context: &Context,
     access: &Access<Flavor>,
-    mode: Mode,
     va: u64,
-    tables: &mut T,
-) -> Result<Found, Trouble> {
-    let (atp, rules) =
-        if context.virt { (&hart.vsatp, hart.guest_rules) } else { (&hart.satp, hart.host_rules) };
-    let ask = Ask {
-        what: Context::usage(access.kind, access.flavor),
-        need: context.need(access.kind).first_half(),
-        hardware: hart.hardware_marks(context.virt),
-    };
-    match mode {
-        Mode::Bare => Ok(Found::identity(va)),
-        Mode::Sv32 => stage(&Sv32::new(rules), Stage::First, atp.root, va, ask, tables),
-        Mode::Sv39 => stage(&Sv39::new(rules), Stage::First, atp.root, va, ask, tables),
-        Mode::Sv48 => stage(&Sv48::new(rules), Stage::First, atp.root, va, ask, tables),
-        Mode::Sv57 => stage(&Sv57::new(rules), Stage::First, atp.root, va, ask, tables),
+    memory: &mut P,
+) -> Result<TlbEntry, WalkError<Fault>> {
+    let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
+    let ask = hart.first_ask(context, access);
+    match stage(&format, Stage::First, hart.first_root(context.virt), va, ask, &mut physical) {
+        Ok(found) => Ok(entry(context, va, found, None)),
+        Err(trouble) => Err(hart.raise(context, access, va, trouble)),
     }
+}
+
+/// The page at `va` as it is.
+fn untranslated(context: &Context, va: u64) -> TlbEntry {
+    entry(context, va, Found { base: va & !0xfff, size_bits: 12, ..Found::identity(va) }, None)
 }
 
 /// What the TLB keeps: both leaves as one translation of the smaller page.

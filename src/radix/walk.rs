@@ -187,8 +187,11 @@ pub fn walk<F: Format, S: PteSource>(
     }
     let last = place(format, stage, va, 0, table);
     // Level 0 has nothing below it: a step there always ends the walk.
-    step(format, stage, va, 0, &mut table, &mut limits, source)
-        .unwrap_or(Err(Stop::Reserved { at: last, raw: 0, limits }))
+    step(format, stage, va, 0, &mut table, &mut limits, source).unwrap_or(Err(Stop::Reserved {
+        at: last,
+        raw: 0,
+        limits,
+    }))
 }
 
 /// Where the entry for `va` is in the table at `table`.
@@ -225,7 +228,11 @@ fn step<F: Format, S: PteSource>(
             *limits = format.limits(*limits, raw, level);
             *table = next;
             let span_bits = format.shift(level);
-            source.descended(stage, va, Subtable { level: level - 1, base: next, limits: *limits, span_bits });
+            source.descended(
+                stage,
+                va,
+                Subtable { level: level - 1, base: next, limits: *limits, span_bits },
+            );
             None
         }
         Entry::Absent => Some(Err(Stop::Absent { at, raw, limits: *limits })),

@@ -13,9 +13,10 @@ use super::context::Context;
 use super::csr::Mode;
 use super::pte::{Sv32, Sv32x4, Sv39, Sv39x4, Sv48, Sv48x4, Sv57, Sv57x4};
 use super::rights::{Need, Use};
-use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, stage};
+use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, stage, untranslated};
 use super::{Fault, Flavor, Riscv};
-use crate::access::Access;
+use crate::access::{Access, AccessKind};
+use crate::addr::VirtAddr;
 use crate::arch::{FaultClass, PteMemory, WalkError};
 use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
 use crate::tlb::TlbEntry;
@@ -23,21 +24,19 @@ use crate::tlb::TlbEntry;
 /// Translates `gpa`: steps as for stage one, except that the root is four tables long, that U must be set, and that
 /// page faults become guest-page faults.
 fn second<P: PteMemory>(
-    hart: &Riscv,
     mode: Mode,
     gpa: u64,
-    what: Use,
     need: Need,
+    ask: Ask<'_>,
     physical: &mut Physical<'_, P>,
 ) -> Result<Found, Trouble> {
-    let ask = Ask { what, need, hardware: hart.hardware_marks(false) };
-    let (root, rules) = (hart.hgatp.root, hart.second_rules);
+    let (root, rules) = (ask.hart.hgatp.root, ask.hart.second_rules);
     let found = match mode {
         Mode::Bare => Ok(Found::identity(gpa)),
-        Mode::Sv32 => stage(&Sv32x4::new(rules), Stage::Second, root, gpa, ask, physical),
-        Mode::Sv39 => stage(&Sv39x4::new(rules), Stage::Second, root, gpa, ask, physical),
-        Mode::Sv48 => stage(&Sv48x4::new(rules), Stage::Second, root, gpa, ask, physical),
-        Mode::Sv57 => stage(&Sv57x4::new(rules), Stage::Second, root, gpa, ask, physical),
+        Mode::Sv32 => stage(&Sv32x4::new(rules), Stage::Second, root, gpa, need, || ask, physical),
+        Mode::Sv39 => stage(&Sv39x4::new(rules), Stage::Second, root, gpa, need, || ask, physical),
+        Mode::Sv48 => stage(&Sv48x4::new(rules), Stage::Second, root, gpa, need, || ask, physical),
+        Mode::Sv57 => stage(&Sv57x4::new(rules), Stage::Second, root, gpa, need, || ask, physical),
     };
     found.map_err(|trouble| match trouble {
         // Shadow stacks do not exist here: what stage one would call misuse is a missing right.
@@ -54,17 +53,17 @@ struct Nested<'a, P> {
 }
 
 impl<P: PteMemory> Nested<'_, P> {
-    /// Where an entry is in physical memory, if the G-stage lets it be used so.
-    fn place(&mut self, at: PteRef, what: Use) -> Result<PteRef, Trouble> {
-        let need = Need::second(what, false);
-        let found =
-            second(self.hart, self.mode, at.addr, what, need, &mut self.physical).map_err(|trouble| {
-                match trouble {
-                    Trouble::Guest { gpa, .. } => Trouble::Guest { gpa, implicit: Some(what == Use::Store) },
-                    other => other,
-                }
-            })?;
-        Ok(PteRef { addr: found.address(at.addr), ..at })
+    /// Where an entry is in physical memory, if the G-stage lets it be read, or written.
+    fn place(&mut self, at: PteRef, kind: AccessKind) -> Result<PteRef, Trouble> {
+        let write = kind == AccessKind::Write;
+        let need = Need::second(if write { Use::Store } else { Use::Load }, false);
+        let access = Access { va: VirtAddr(at.addr), len: at.bytes, kind, flavor: Flavor::Normal };
+        let ask = Ask { hart: self.hart, access: &access, guest: false };
+        match second(self.mode, at.addr, need, ask, &mut self.physical) {
+            Ok(found) => Ok(PteRef { addr: found.address(at.addr), ..at }),
+            Err(Trouble::Guest { gpa, .. }) => Err(Trouble::Guest { gpa, implicit: Some(write) }),
+            Err(other) => Err(other),
+        }
     }
 }
 
@@ -72,7 +71,7 @@ impl<P: PteMemory> PteSource for Nested<'_, P> {
     type Error = Trouble;
 
     fn read(&mut self, at: PteRef) -> Result<u64, Trouble> {
-        let place = self.place(at, Use::Load)?;
+        let place = self.place(at, AccessKind::Read)?;
         self.physical.read(place)
     }
 
@@ -95,12 +94,12 @@ impl<P: PteMemory> PteSource for Nested<'_, P> {
 
 impl<P: PteMemory> Tables for Nested<'_, P> {
     fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, Trouble> {
-        let place = self.place(at, Use::Store)?;
+        let place = self.place(at, AccessKind::Write)?;
         self.physical.update(place, old, new)
     }
 }
 
-/// Both stages, the second of them on.
+/// The general translation: any mode of either stage, physical memory protection in front of all of it.
 #[inline(never)]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
@@ -109,31 +108,50 @@ pub(super) fn translate<P: PteMemory>(
     va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    let physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
-    let mut nested = Nested { hart, mode: context.second, physical };
-    both(hart, context, access, va, &mut nested).map_err(|trouble| hart.raise(context, access, va, trouble))
+    let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
+    let done = match (context.first, context.second) {
+        (Mode::Bare, Mode::Bare) => Ok(untranslated(context, va)),
+        (_, Mode::Bare) => {
+            first(hart, context, access, va, &mut physical).map(|found| entry(context, va, found, None))
+        }
+        _ => both(hart, context, access, va, Nested { hart, mode: context.second, physical }),
+    };
+    done.map_err(|trouble| hart.raise(context, access, va, trouble))
 }
 
-#[inline]
+/// Both stages, the second of them on.
 fn both<P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,
     va: u64,
-    nested: &mut Nested<'_, P>,
+    mut nested: Nested<'_, P>,
 ) -> Result<TlbEntry, Trouble> {
-    let (rules, root) = (hart.first_rules(context.virt), hart.first_root(context.virt));
-    let ask = hart.first_ask(context, access);
-    let mut found1 = match context.first {
-        Mode::Bare => Found::identity(va),
-        Mode::Sv32 => stage(&Sv32::new(rules), Stage::First, root, va, ask, nested)?,
-        Mode::Sv39 => stage(&Sv39::new(rules), Stage::First, root, va, ask, nested)?,
-        Mode::Sv48 => stage(&Sv48::new(rules), Stage::First, root, va, ask, nested)?,
-        Mode::Sv57 => stage(&Sv57::new(rules), Stage::First, root, va, ask, nested)?,
-    };
+    let mut found1 = first(hart, context, access, va, &mut nested)?;
     found1.global &= hart.config.share_guest_globals;
     let need = context.need(access.kind).second_half();
-    let gpa = found1.address(va);
-    let found2 = second(hart, context.second, gpa, ask.what, need, &mut nested.physical)?;
+    let ask = Ask { hart, access, guest: false };
+    let found2 = second(context.second, found1.address(va), need, ask, &mut nested.physical)?;
     Ok(entry(context, va, found1, Some(found2)))
+}
+
+/// Stage one, wherever its tables are.
+#[inline]
+fn first<T: Tables>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    va: u64,
+    tables: &mut T,
+) -> Result<Found, Trouble> {
+    let (rules, root) = (hart.first_rules(context.virt), hart.first_root(context.virt));
+    let need = context.need(access.kind).first_half();
+    let ask = Ask { hart, access, guest: context.virt };
+    match context.first {
+        Mode::Bare => Ok(Found::identity(va)),
+        Mode::Sv32 => stage(&Sv32::new(rules), Stage::First, root, va, need, || ask, tables),
+        Mode::Sv39 => stage(&Sv39::new(rules), Stage::First, root, va, need, || ask, tables),
+        Mode::Sv48 => stage(&Sv48::new(rules), Stage::First, root, va, need, || ask, tables),
+        Mode::Sv57 => stage(&Sv57::new(rules), Stage::First, root, va, need, || ask, tables),
+    }
 }

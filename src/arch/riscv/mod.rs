@@ -55,7 +55,7 @@ use csr::{Atp, envcfg};
 use fault::Reported;
 use pmp::PmpAccess;
 use rights::Use;
-use walk::{Ask, Trouble};
+use walk::Trouble;
 
 /// A privilege mode.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -212,16 +212,6 @@ impl Riscv {
     #[inline]
     fn first_root(&self, virt: bool) -> u64 {
         if virt { self.vsatp.root } else { self.satp.root }
-    }
-
-    /// What an access asks of stage one.
-    #[inline]
-    fn first_ask(&self, context: &Context, access: &Access<Flavor>) -> Ask {
-        Ask {
-            what: Context::usage(access.kind, access.flavor),
-            need: context.need(access.kind).first_half(),
-            hardware: self.hardware_marks(context.virt),
-        }
     }
 
     /// Works out anew what is derived from the registers.

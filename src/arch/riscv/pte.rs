@@ -94,8 +94,10 @@ pub(super) const fn pbmt(raw: u64) -> u16 {
 /// Which bits of an entry mean something on this machine, at this moment, for one of the stages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PteRules {
-    /// Bits that must be zero in every valid entry.
-    reserved: u64,
+    /// Of a valid leaf, these bits are V alone: V, and what is reserved.
+    leaf: u64,
+    /// Of a valid table entry, these bits are V alone: those, R, W and X, and what only leaves may have.
+    table: u64,
     /// Whether `xwr` = 010 is a shadow-stack page rather than reserved.
     shadow: bool,
 }
@@ -120,7 +122,7 @@ impl PteRules {
             reserved = 0;
         }
         let shadow = shadow && ext.contains(Extensions::ZICFISS) && envcfg & envcfg::SSE != 0;
-        Self { reserved, shadow }
+        Self { leaf: V | reserved, table: V | reserved | RWX | A | D | U | N | PBMT, shadow }
     }
 }
 
@@ -191,7 +193,7 @@ impl<const LEVELS: u32, const WIDE: u32> Sv<LEVELS, WIDE> {
     /// [`EncodeError::Address`] when `base` is not 64 KiB-aligned or too large, [`EncodeError::Level`] where N is
     /// reserved, [`EncodeError::Perms`].
     pub fn encode_napot(&self, base: PhysAddr, perms: Perms) -> Result<u64, EncodeError> {
-        if LEVELS == 2 || self.rules.reserved & N != 0 {
+        if LEVELS == 2 || self.rules.leaf & N != 0 {
             return Err(EncodeError::Level { level: 0 });
         }
         Ok(Self::ppn(base, 16, 0)? | 8 << 10 | N | self.leaf_flags(perms)?)
@@ -221,7 +223,7 @@ impl<const LEVELS: u32, const WIDE: u32> Sv<LEVELS, WIDE> {
         let refused = flags & RWX == 0
             || flags & (R | W) == W
             || WIDE != 0 && flags & G != 0
-            || flags & PBMT & (self.rules.reserved | !Self::PBMT) != 0;
+            || flags & PBMT & (self.rules.leaf | !Self::PBMT) != 0;
         if refused { Err(EncodeError::Perms { perms }) } else { Ok(flags) }
     }
 }
@@ -250,20 +252,16 @@ impl<const LEVELS: u32, const WIDE: u32> Format for Sv<LEVELS, WIDE> {
     /// Steps 3, 4 and 6 of "Virtual Address Translation Process": what is reserved is refused whatever the rights.
     #[inline]
     fn decode(&self, raw: u64, level: u32) -> Entry {
-        if raw & V == 0 {
-            return Entry::Absent;
-        }
         let base = Self::address(raw);
-        if raw & RWX == 0 {
-            // In a table entry A, D, U, N and PBMT are reserved.
-            let reserved = self.rules.reserved | A | D | U | if LEVELS == 2 { 0 } else { N | PBMT };
-            return if raw & reserved == 0 { Entry::Table(base) } else { Entry::Reserved };
+        if level > 0 && raw & self.rules.table == V {
+            return Entry::Table(base);
+        }
+        if raw & self.rules.leaf != V || raw & RWX == 0 {
+            return if raw & V == 0 { Entry::Absent } else { Entry::Reserved };
         }
         let span_bits = self.shift(level);
-        let malformed = raw & self.rules.reserved != 0
-            || base & low_mask(span_bits) != 0
-            || raw & (R | W) == W && (raw & X != 0 || !self.rules.shadow);
-        if malformed {
+        let without_read = raw & (R | W) == W && (raw & X != 0 || !self.rules.shadow);
+        if without_read || base & low_mask(span_bits) != 0 {
             return Entry::Reserved;
         }
         if LEVELS > 2 && raw & (N | PBMT) != 0 {
@@ -286,7 +284,8 @@ impl<const LEVELS: u32, const WIDE: u32> Format for Sv<LEVELS, WIDE> {
     /// A global table entry makes everything below it global ("Sv32: Addressing and Memory Protection").
     #[inline]
     fn limits(&self, above: u64, raw: u64, _level: u32) -> u64 {
-        above | raw & G
+        // Only G is looked at in the end; the other bits cost nothing.
+        above | raw
     }
 }
 

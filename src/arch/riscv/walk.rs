@@ -4,7 +4,7 @@
 //! 7 (accessed and dirty bits) and the outcome. Where entries come from is the [`Tables`]'s business: physical memory
 //! behind PMP here, guest-physical memory behind the second stage in [`gstage`](super::gstage).
 
-use super::context::Context;
+use super::context::{Context, Special};
 use super::csr::Mode;
 use super::pmp::{Pmp, PmpAccess, PmpFlags};
 use super::pte::{G, Sv32, Sv39, Sv48, Sv57, pbmt};
@@ -122,21 +122,22 @@ impl Found {
 
 /// Who asks one stage for what.
 #[derive(Clone, Copy)]
-pub(super) struct Ask {
-    pub(super) what: Use,
-    pub(super) need: Need,
-    /// Accessed and dirty bits are set by hardware (`xenvcfg.ADUE`), rather than page-faulted for (Svade).
-    pub(super) hardware: bool,
+pub(super) struct Ask<'a> {
+    pub(super) hart: &'a Riscv,
+    pub(super) access: &'a Access<Flavor>,
+    /// Whether `henvcfg` governs the stage, rather than `menvcfg`.
+    pub(super) guest: bool,
 }
 
 /// Walks one stage and settles rights and marks.
-#[inline]
-pub(super) fn stage<F: Encode, T: Tables>(
+#[inline(always)]
+pub(super) fn stage<'a, F: Encode, T: Tables>(
     format: &F,
     which: Stage,
     root: u64,
     va: u64,
-    ask: Ask,
+    need: Need,
+    ask: impl FnOnce() -> Ask<'a>,
     tables: &mut T,
 ) -> Result<Found, Trouble> {
     if !format.translates(va) {
@@ -148,18 +149,10 @@ pub(super) fn stage<F: Encode, T: Tables>(
         Stop::Source { error, .. } => error,
     })?;
     let mut rights = rights_of(leaf.raw);
-    if !ask.need.met_by(rights) {
-        if !ask.need.allowed_by(rights) {
-            return Err(refusal(ask, rights));
-        }
-        let due = ask.need.due(rights);
-        if !ask.hardware {
-            return Err(Trouble::Page(FaultClass::Protection));
-        }
-        if !tables.update(leaf.at, leaf.raw, leaf.raw | due)? {
-            return Err(Trouble::Raced);
-        }
-        rights = rights_of(leaf.raw | due);
+    if !need.met_by(rights) {
+        // A copy, made here alone: the original stays in registers. So does what the question is made of.
+        let found = leaf;
+        rights = settle(&ask(), need, &found, tables)?;
     }
     Ok(Found {
         base: leaf.base,
@@ -171,13 +164,31 @@ pub(super) fn stage<F: Encode, T: Tables>(
     })
 }
 
+/// Where the leaf as it stands does not do: refuses the access, or sets the marks that are due (step 7: by hardware, or
+/// by the handler of a page fault) and says what rights there are then.
+#[cold]
+#[inline(never)]
+fn settle<T: Tables>(ask: &Ask<'_>, need: Need, leaf: &Leaf, tables: &mut T) -> Result<u32, Trouble> {
+    let rights = rights_of(leaf.raw);
+    if !need.allowed_by(rights) {
+        return Err(refusal(ask, need, rights));
+    }
+    if !ask.hart.hardware_marks(ask.guest) {
+        return Err(Trouble::Page(FaultClass::Protection));
+    }
+    let marked = leaf.raw | need.due(rights);
+    if !tables.update(leaf.at, leaf.raw, marked)? {
+        return Err(Trouble::Raced);
+    }
+    Ok(rights_of(marked))
+}
+
 /// What a leaf that does not allow the access raises: a page fault, but an access fault where a shadow stack is
 /// misused (Zicfiss, "Shadow Stack Memory Protection"), the U bit being looked at first.
-#[cold]
-fn refusal(ask: Ask, rights: u32) -> Trouble {
+fn refusal(ask: &Ask<'_>, need: Need, rights: u32) -> Trouble {
     let has = Rights::from_bits_truncate(rights);
-    let misused = match ask.what {
-        _ if ask.need.refused_by_user_bit(rights) => false,
+    let misused = match Context::usage(ask.access.kind, ask.access.flavor) {
+        _ if need.refused_by_user_bit(rights) => false,
         Use::Fetch | Use::Store => has.contains(Rights::SHADOW),
         // Shadow-stack instructions page-fault on read-only pages (copy on write), and are refused all others.
         Use::ShadowLoad | Use::ShadowStore => {
@@ -190,7 +201,7 @@ fn refusal(ask: Ask, rights: u32) -> Trouble {
 
 /// Translates `va` (already masked) through both stages as the context has them.
 ///
-/// Each mode of the single stage, which is what nearly every walk is, gets a function of its own.
+/// Nearly every walk has one stage and no PMP to ask: each mode gets a function of its own for that.
 #[inline]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
@@ -199,7 +210,7 @@ pub(super) fn translate<P: PteMemory>(
     va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    if context.second != Mode::Bare {
+    if context.second != Mode::Bare || context.special.contains(Special::PMP) {
         return gstage::translate(hart, context, access, va, memory);
     }
     let rules = hart.first_rules(context.virt);
@@ -212,7 +223,7 @@ pub(super) fn translate<P: PteMemory>(
     }
 }
 
-/// Stage one alone.
+/// Stage one alone, without PMP.
 #[inline(never)]
 fn single<F: Encode, P: PteMemory>(
     hart: &Riscv,
@@ -222,16 +233,17 @@ fn single<F: Encode, P: PteMemory>(
     va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
-    let ask = hart.first_ask(context, access);
-    match stage(&format, Stage::First, hart.first_root(context.virt), va, ask, &mut physical) {
+    let mut physical = Physical { memory, pmp: None };
+    let need = context.need(access.kind);
+    let ask = || Ask { hart, access, guest: context.virt };
+    match stage(&format, Stage::First, hart.first_root(context.virt), va, need, ask, &mut physical) {
         Ok(found) => Ok(entry(context, va, found, None)),
         Err(trouble) => Err(hart.raise(context, access, va, trouble)),
     }
 }
 
 /// The page at `va` as it is.
-fn untranslated(context: &Context, va: u64) -> TlbEntry {
+pub(super) fn untranslated(context: &Context, va: u64) -> TlbEntry {
     entry(context, va, Found { base: va & !0xfff, size_bits: 12, ..Found::identity(va) }, None)
 }
 

@@ -202,13 +202,18 @@ impl Ram {
         if offset as u64 & (width.bytes() - 1) != 0 {
             return Ok(self.load_torn(offset, width));
         }
-        match self.peek(offset) {
+        Ok(self.load_aligned(offset, width, ordering))
+    }
+
+    /// Loads at `offset`, a multiple of `width`, of which `width` bytes are inside.
+    #[inline]
+    fn load_aligned(&self, offset: usize, width: Width, ordering: Ordering) -> u64 {
+        self.peek(offset).map_or(0, |at| {
             // SAFETY: `offset` leaves room for `width` bytes inside the mapping, which `self` keeps alive. The
             // mapping is page-aligned (chunk by chunk), so the pointer is as aligned as the offset, and an aligned
             // access cannot leave its chunk. Only `cells` touches the bytes.
-            Some(at) => Ok(unsafe { cells::load(at, width, ordering) }),
-            None => Ok(0),
-        }
+            unsafe { cells::load(at, width, ordering) }
+        })
     }
 
     #[cold]
@@ -310,7 +315,13 @@ impl PhysMemory for Ram {
 
     #[inline]
     fn read_pte(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError> {
-        self.load(pa, width, Ordering::Acquire)
+        let offset = self.offset(pa, width.bytes()).ok_or(BusError::Unmapped { pa })?;
+        // Aligned is what the caller promises; an entry that is not would be torn.
+        if offset as u64 & (width.bytes() - 1) != 0 {
+            return Err(BusError::Width { pa, bytes: width.bytes() });
+        }
+        // A walk's reads are ordered by where they go: each address is made of the entry read before.
+        Ok(self.load_aligned(offset, width, Ordering::Relaxed))
     }
 
     fn check_bytes(&self, pa: PhysAddr, len: u64, access: HostAccess) -> Result<(), BusError> {

@@ -15,6 +15,7 @@
 //! | [`arch`] | what each architecture says: control state, rights, faults |
 //! | [`mmu`] | one hart's port into memory |
 //! | [`store`] | where pages go when frames run out |
+//! | [`vm`] | the kernel's side: address spaces, demand paging, copy on write, replacement |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
@@ -32,3 +33,4 @@ pub mod radix;
 pub mod store;
 pub mod table;
 pub mod tlb;
+pub mod vm;

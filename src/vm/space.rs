@@ -1,0 +1,49 @@
+//! One address space.
+
+use super::page::PageId;
+use super::region::Regions;
+use super::stats::VmStats;
+use crate::table::RadixTable;
+use crate::tlb::Space;
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::fmt;
+
+/// The name of an address space; never used again for another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SpaceId(pub(super) u32);
+
+impl fmt::Display for SpaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct AddressSpace<F> {
+    /// How its translations are tagged in TLBs.
+    pub(super) tag: Space,
+    pub(super) regions: Regions,
+    /// Its pages by page number, whether mapped or not.
+    pub(super) pages: BTreeMap<u64, PageId>,
+    /// Numbers of the device pages in its table.
+    pub(super) devices: BTreeSet<u64>,
+    /// Its page table, if it has one now.
+    pub(super) table: Option<RadixTable<F>>,
+    /// Whether a hart may be walking the table.
+    pub(super) active: bool,
+    pub(super) stats: VmStats,
+}
+
+impl<F> AddressSpace<F> {
+    pub(super) fn new(tag: Space) -> Self {
+        Self {
+            tag,
+            regions: Regions::default(),
+            pages: BTreeMap::new(),
+            devices: BTreeSet::new(),
+            table: None,
+            active: false,
+            stats: VmStats::default(),
+        }
+    }
+}

@@ -166,7 +166,7 @@ pub trait PhysMemory {
     /// Loads a page-table entry of `width`, aligned. Only memory holds tables: a device refuses without being touched.
     ///
     /// # Errors
-    /// [`BusError`] when no RAM or ROM answers.
+    /// [`BusError`] when no RAM or ROM answers, or the place is not aligned.
     fn read_pte(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError>;
 
     /// Whether the run of `len` bytes could be loaded, or stored to, as a whole, with nothing done. What is about to

@@ -152,7 +152,9 @@ proptest! {
                         u64::from_le_bytes(bytes)
                     });
                     prop_assert_eq!(ram.read(PhysAddr(at), width).ok(), expected);
-                    prop_assert_eq!(ram.read_pte(PhysAddr(at), width).ok(), expected);
+                    // Entries lie at multiples of their width.
+                    let entry = expected.filter(|_| at % width.bytes() == 0);
+                    prop_assert_eq!(ram.read_pte(PhysAddr(at), width).ok(), entry);
                 }
                 Op::Write(at, width, value) => {
                     let run = inside(at, width as usize);

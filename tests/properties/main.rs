@@ -15,6 +15,7 @@ mod riscv;
 mod software;
 mod tape;
 mod tree;
+mod x86;
 
 use engine::{Hart, machine};
 use guest::Guest;
@@ -83,5 +84,10 @@ proptest! {
     #[test]
     fn riscv(tape in tape(400..1600)) {
         run::<riscv::RiscvGuest>(&tape.0);
+    }
+
+    #[test]
+    fn x86(tape in tape(400..1600)) {
+        run::<x86::X86Guest>(&tape.0);
     }
 }

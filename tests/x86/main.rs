@@ -6,3 +6,4 @@ mod invalidation;
 mod memory_types;
 mod shadow_stacks;
 mod support;
+mod tables;

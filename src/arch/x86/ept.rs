@@ -185,10 +185,16 @@ impl EptFormat {
     const RIGHTS: u64 =
         EptPte::READ.bits() | EptPte::WRITE.bits() | EptPte::EXECUTE.bits() | EptPte::USER_EXECUTE.bits();
 
+    /// The bits that grant something.
+    #[inline]
+    const fn rights(&self) -> u64 {
+        if self.mode_based_execute { Self::RIGHTS } else { Self::RIGHTS & !EptPte::USER_EXECUTE.bits() }
+    }
+
     /// Combinations of rights that do not exist (SDM 29.3.3.1).
     #[inline]
     pub(super) const fn misconfigured(&self, raw: u64) -> bool {
-        let execute = if self.mode_based_execute { Self::RIGHTS & !3 } else { EptPte::EXECUTE.bits() };
+        let execute = self.rights() & !(EptPte::READ.bits() | EptPte::WRITE.bits());
         raw & EptPte::READ.bits() == 0
             && (raw & EptPte::WRITE.bits() != 0 || (!self.execute_only && raw & execute != 0))
     }
@@ -213,8 +219,7 @@ impl Format for EptFormat {
     }
     #[inline]
     fn decode(&self, raw: u64, level: u32) -> Entry {
-        let rights = if self.mode_based_execute { Self::RIGHTS } else { 7 };
-        if raw & rights == 0 {
+        if raw & self.rights() == 0 {
             return Entry::Absent;
         }
         if raw & self.high != 0 || self.misconfigured(raw) {
@@ -239,7 +244,7 @@ impl Format for EptFormat {
     }
     #[inline]
     fn initial_limits(&self) -> u64 {
-        Self::RIGHTS | EptPte::ACCESSED.bits()
+        self.rights() | EptPte::ACCESSED.bits()
     }
 }
 

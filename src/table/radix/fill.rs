@@ -1,7 +1,8 @@
 //! Mapping a range: the largest pages that fit, filled in runs.
 
+use super::even::Even;
 use super::range::{Edit, Span};
-use super::raw::{RUN, Run, put, read, runs};
+use super::raw::{Run, put, read, runs, width};
 use crate::addr::{PhysAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
@@ -19,48 +20,6 @@ impl Fill {
     /// Where the address bits `at` are to lie.
     fn place(&self, at: u64) -> u64 {
         at.wrapping_sub(self.shift)
-    }
-}
-
-/// The leaves of a run of pages that follow one another: each differs from the one before by the same sum, unless the
-/// format scatters its address bits.
-struct Leaves<F> {
-    format: F,
-    level: u32,
-    base: u64,
-    perms: Perms,
-    first: u64,
-    step: Option<u64>,
-}
-
-impl<F: Encode> Leaves<F> {
-    fn new(format: F, level: u32, base: u64, count: u64, perms: Perms) -> Result<Self, EncodeError> {
-        let page =
-            |n: u64| format.encode_leaf(PhysAddr(base.wrapping_add(n << format.shift(level))), level, perms);
-        let first = page(0)?;
-        let step = if count > 1 { page(1)?.wrapping_sub(first) } else { 0 };
-        // A table spans less than a field of address bits does, so a run leaves a field, and its even steps, once at
-        // most; it would then not end where even steps end.
-        let even = page(count - 1)? == first.wrapping_add(step.wrapping_mul(count - 1));
-        Ok(Self { format, level, base, perms, first, step: even.then_some(step) })
-    }
-
-    /// Writes the `count` leaves from the `from`-th on.
-    #[inline]
-    fn write(&self, run: &mut Run, from: u64, count: usize) -> Result<(), EncodeError> {
-        if let Some(step) = self.step {
-            let mut raw = self.first.wrapping_add(step.wrapping_mul(from));
-            for entry in &mut run.raw {
-                *entry = raw;
-                raw = raw.wrapping_add(step);
-            }
-            return Ok(());
-        }
-        for (entry, n) in run.raw.iter_mut().zip(from..).take(count) {
-            let base = self.base.wrapping_add(n << self.format.shift(self.level));
-            *entry = self.format.encode_leaf(PhysAddr(base), self.level, self.perms)?;
-        }
-        Ok(())
     }
 }
 
@@ -104,23 +63,36 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         fresh: bool,
     ) -> Result<(), EditError> {
         let format = self.format;
-        let leaves = Leaves::new(format, level, fill.place(first), count, fill.perms)?;
+        let base = fill.place(first);
+        let even = Even::encode(&format, level, base, count, fill.perms)?;
         let index = self.index(level, first);
         let absent = format.absent(level);
-        let (mut old, mut new) = (Run::of(0), Run::of(0));
+        let (mut old, mut new) = (Run::new(width(&format)), Run::new(width(&format)));
         for (start, count) in runs(index, index + (count - 1)) {
             let at = self.entry(table, level, start);
-            leaves.write(&mut new, start - index, count)?;
+            let from = start - index;
+            match even {
+                Some(even) => {
+                    new.rise(even.first.wrapping_add(even.step.wrapping_mul(from)), even.step, count);
+                }
+                None => {
+                    for n in 0..count {
+                        let page = base.wrapping_add((from + n as u64) << format.shift(level));
+                        new.set(n, format.encode_leaf(PhysAddr(page), level, fill.perms)?);
+                    }
+                }
+            }
             if fresh {
                 new.store(self.memory, at, count)?;
                 continue;
             }
             old.load(self.memory, at, count)?;
-            for (n, &raw) in old.raw[..count.min(RUN)].iter().enumerate() {
+            for n in 0..count {
+                let raw = old.get(n);
                 if raw == absent {
                     continue;
                 }
-                let page = first + ((start - index + n as u64) << format.shift(level));
+                let page = first + ((from + n as u64) << format.shift(level));
                 let at = self.entry(table, level, start + n as u64);
                 match format.decode(raw, level) {
                     Entry::Absent => {}
@@ -128,7 +100,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                     Entry::Table(next) if level > 0 => {
                         let span = Span { first: page, last: page | low_mask(format.shift(level)) };
                         self.fill(next, level - 1, span, fill, false)?;
-                        new.raw[n] = raw;
+                        new.set(n, raw);
                     }
                     Entry::Leaf { base, size_bits } => {
                         return Err(self.already_mapped(page, at, raw, base, size_bits));
@@ -138,7 +110,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                     }
                 }
             }
-            self.changes.add(at, &old.raw[..count.min(RUN)], &new);
+            self.changes.add(at, &mut old, &mut new, count);
         }
         Ok(())
     }
@@ -176,7 +148,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         if fresh {
             return put(self.memory, at, link);
         }
-        self.changes.add(at, &[raw], &Run::of(link));
+        self.changes.add_one(at, raw, link);
         Ok(())
     }
 }

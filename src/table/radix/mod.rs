@@ -6,6 +6,8 @@
 //! All speak of *tables* by their physical address and of *entries* by [`PteRef`]; how an entry is cut into bits is
 //! the format's business alone.
 
+mod changes;
+mod even;
 mod fill;
 mod range;
 mod raw;

@@ -8,8 +8,9 @@
 use alloc::collections::BTreeMap;
 
 use super::RadixTable;
+use super::changes::Changes;
 use super::fill::Fill;
-use super::raw::{Changes, Fresh, entry, order};
+use super::raw::{Fresh, entry, order};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;

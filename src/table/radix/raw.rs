@@ -15,17 +15,60 @@ const MAX_RACES: u32 = 1 << 16;
 /// Entries are moved between table and code in runs of at most so many.
 pub(super) const RUN: usize = 64;
 
-/// A run of entries as values. In memory they are little-endian, `width` bytes each.
+/// `$body` with `$int` as the integer of that width and `$wide` as its bytes.
+macro_rules! by_width {
+    ($width:expr, |$int:ident, $wide:ident| $body:expr) => {
+        match $width {
+            Width::W1 => by_width!(@ u8, $int, $wide, $body),
+            Width::W2 => by_width!(@ u16, $int, $wide, $body),
+            Width::W4 => by_width!(@ u32, $int, $wide, $body),
+            Width::W8 => by_width!(@ u64, $int, $wide, $body),
+        }
+    };
+    (@ $type:ident, $int:ident, $wide:ident, $body:expr) => {{
+        type $int = $type;
+        const $wide: usize = size_of::<$type>();
+        $body
+    }};
+}
+
+/// A run of entries as they stand in memory: little-endian, `width` bytes each.
 pub(super) struct Run {
-    pub(super) raw: [u64; RUN],
+    bytes: [u8; RUN * 8],
+    width: Width,
 }
 
 impl Run {
-    pub(super) const fn of(raw: u64) -> Self {
-        Self { raw: [raw; RUN] }
+    pub(super) const fn new(width: Width) -> Self {
+        Self { bytes: [0; RUN * 8], width }
     }
 
-    /// Loads the `count` (at most [`RUN`]) entries from `at` on.
+    /// The bytes of the first `count` (at most [`RUN`]) entries.
+    #[inline]
+    pub(super) fn bytes(&mut self, count: usize) -> &mut [u8] {
+        let len = (count * self.width.bytes() as usize).min(self.bytes.len());
+        &mut self.bytes[..len]
+    }
+
+    /// Entry `n`; zero where there is none.
+    #[inline]
+    pub(super) fn get(&self, n: usize) -> u64 {
+        by_width!(self.width, |Int, WIDE| {
+            let entry = self.bytes.get(n * WIDE..n * WIDE + WIDE);
+            entry.map_or(0, |entry| Int::from_le_bytes(entry.try_into().unwrap_or_default()).into())
+        })
+    }
+
+    /// Makes entry `n` read `raw`.
+    #[inline]
+    pub(super) fn set(&mut self, n: usize, raw: u64) {
+        let wide = self.width.bytes() as usize;
+        if let Some(entry) = self.bytes.get_mut(n * wide..n * wide + wide) {
+            entry.copy_from_slice(&raw.to_le_bytes()[..wide]);
+        }
+    }
+
+    /// Loads the first `count` entries from `at` on.
     #[inline]
     pub(super) fn load<M: PhysMemory + ?Sized>(
         &mut self,
@@ -33,53 +76,45 @@ impl Run {
         at: PteRef,
         count: usize,
     ) -> Result<(), EditError> {
-        let mut bytes = [0; RUN * 8];
-        let bytes = &mut bytes[..(count * at.bytes as usize).min(RUN * 8)];
         let pa = PhysAddr(at.addr);
-        memory.read_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })?;
-        match at.bytes {
-            1 => unpack(bytes, &mut self.raw, |[byte]| u64::from(byte)),
-            2 => unpack(bytes, &mut self.raw, |bytes| u64::from(u16::from_le_bytes(bytes))),
-            4 => unpack(bytes, &mut self.raw, |bytes| u64::from(u32::from_le_bytes(bytes))),
-            _ => unpack(bytes, &mut self.raw, u64::from_le_bytes),
-        }
-        Ok(())
+        let loaded = memory.read_bytes(pa, self.bytes(count));
+        loaded.map_err(|error| EditError::Table { at: pa, level: at.level, error })
     }
 
     /// Stores the first `count` entries from `at` on.
     #[inline]
     pub(super) fn store<M: PhysMemory + ?Sized>(
-        &self,
+        &mut self,
         memory: &M,
         at: PteRef,
         count: usize,
     ) -> Result<(), EditError> {
-        let mut bytes = [0; RUN * 8];
-        let bytes = &mut bytes[..(count * at.bytes as usize).min(RUN * 8)];
-        match at.bytes {
-            1 => pack(&self.raw, bytes, |raw| [raw as u8]),
-            2 => pack(&self.raw, bytes, |raw| (raw as u16).to_le_bytes()),
-            4 => pack(&self.raw, bytes, |raw| (raw as u32).to_le_bytes()),
-            _ => pack(&self.raw, bytes, u64::to_le_bytes),
-        }
-        let pa = PhysAddr(at.addr);
-        memory.write_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })
+        store(memory, at, self.bytes(count))
     }
-}
 
-#[inline]
-fn unpack<const N: usize>(bytes: &[u8], raw: &mut [u64; RUN], value: impl Fn([u8; N]) -> u64) {
-    for (raw, bytes) in raw.iter_mut().zip(bytes.chunks_exact(N)) {
-        let mut entry = [0; N];
-        entry.copy_from_slice(bytes);
-        *raw = value(entry);
+    /// Makes the first `count` entries rise by `step` from `raw` on.
+    #[inline]
+    pub(super) fn rise(&mut self, raw: u64, step: u64, count: usize) {
+        by_width!(self.width, |Int, WIDE| {
+            let mut next = raw as Int;
+            for entry in self.bytes(count).chunks_exact_mut(WIDE) {
+                entry.copy_from_slice(&next.to_le_bytes());
+                next = next.wrapping_add(step as Int);
+            }
+        });
     }
-}
 
-#[inline]
-fn pack<const N: usize>(raw: &[u64; RUN], bytes: &mut [u8], value: impl Fn(u64) -> [u8; N]) {
-    for (bytes, raw) in bytes.chunks_exact_mut(N).zip(raw) {
-        bytes.copy_from_slice(&value(*raw));
+    /// Whether each of the first `count` entries but the first is by `step` more than the one before.
+    #[inline]
+    pub(super) fn rises(&mut self, step: u64, count: usize) -> bool {
+        by_width!(self.width, |Int, WIDE| {
+            let bytes = &*self.bytes(count);
+            let value = |entry: &[u8]| Int::from_le_bytes(entry.try_into().unwrap_or_default());
+            let pairs = bytes.chunks_exact(WIDE).zip(bytes.get(WIDE..).unwrap_or(&[]).chunks_exact(WIDE));
+            let uneven = pairs
+                .fold(0, |uneven, (one, next)| uneven | (value(next).wrapping_sub(value(one)) ^ step as Int));
+            uneven == 0
+        })
     }
 }
 
@@ -93,6 +128,18 @@ pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -
 /// Cuts the entries `first..=last` into runs: the first index of each and its length.
 pub(super) fn runs(first: u64, last: u64) -> impl Iterator<Item = (u64, usize)> {
     (first..=last).step_by(RUN).map(move |first| (first, (last - first + 1).min(RUN as u64) as usize))
+}
+
+/// The width of a format's entries.
+pub(super) fn width<F: Format>(format: &F) -> Width {
+    Width::from_bytes(format.pte_bytes()).unwrap_or(Width::W8)
+}
+
+/// Stores `bytes`, whole entries, from `at` on.
+#[inline]
+pub(super) fn store<M: PhysMemory + ?Sized>(memory: &M, at: PteRef, bytes: &[u8]) -> Result<(), EditError> {
+    let pa = PhysAddr(at.addr);
+    memory.write_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })
 }
 
 /// How many entries a table of `level` has.
@@ -146,12 +193,15 @@ pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     let last = entries(format, level) - 1;
     let near = but.start / RUN as u64 * RUN as u64;
     let others = runs(0, last).filter(|&(first, _)| first != near);
-    let mut run = Run::of(0);
+    let (mut run, mut blank) = (Run::new(width(format)), Run::new(width(format)));
     let absent = format.absent(level);
+    blank.rise(absent, 0, RUN);
     for (first, count) in runs(near, last).take(1).chain(others) {
         run.load(memory, entry(format, table, level, first), count)?;
-        let indices = first..first + count as u64;
-        if indices.zip(&run.raw).any(|(index, &raw)| raw != absent && !but.contains(&index)) {
+        for index in but.start.max(first)..but.end.min(first + count as u64) {
+            run.set((index - first) as usize, absent);
+        }
+        if run.bytes(count) != blank.bytes(count) {
             return Ok(false);
         }
     }
@@ -185,7 +235,8 @@ impl<'a, A: FrameAllocator + ?Sized> Fresh<'a, A> {
         level: u32,
     ) -> Result<PhysAddr, EditError> {
         let table = self.take(format, level)?;
-        let run = Run::of(format.absent(level));
+        let mut run = Run::new(width(format));
+        run.rise(format.absent(level), 0, RUN);
         for (first, count) in runs(0, entries(format, level) - 1) {
             run.store(memory, entry(format, table.0, level, first), count)?;
         }
@@ -210,50 +261,4 @@ impl<A: FrameAllocator + ?Sized> Drop for Fresh<'_, A> {
 /// log2 of the frames that a table of `level` takes: at least one.
 pub(super) fn order<F: Format>(format: &F, level: u32, frame_size: PageSize) -> u32 {
     format.table_bits(level).saturating_sub(frame_size.bits())
-}
-
-/// What an edit will store in tables that are in use, once nothing can refuse it any more: until then no walk of any
-/// hart sees a part of it. In the order in which it was added, so that a table is complete before it is linked.
-#[derive(Default)]
-pub(super) struct Changes {
-    runs: Vec<(PteRef, usize)>,
-    old: Vec<u64>,
-    new: Vec<u64>,
-}
-
-impl Changes {
-    /// Adds the first entries of `new` from `at` on, where `old` stands.
-    #[inline]
-    pub(super) fn add(&mut self, at: PteRef, old: &[u64], new: &Run) {
-        self.runs.push((at, old.len()));
-        self.old.extend_from_slice(old);
-        self.new.extend_from_slice(&new.raw[..old.len().min(RUN)]);
-    }
-
-    /// Stores everything, or nothing if memory refuses a part.
-    pub(super) fn commit<M: PhysMemory + ?Sized>(&self, memory: &M) -> Result<(), EditError> {
-        for (stored, outcome) in self.stores(memory, &self.new).enumerate() {
-            if outcome.is_err() {
-                // It took a store there a moment ago; a memory that refuses now has lost the table by itself.
-                self.stores(memory, &self.old).take(stored).for_each(drop);
-                return outcome;
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores each run from `raw`, lazily.
-    fn stores<'a, M: PhysMemory + ?Sized>(
-        &'a self,
-        memory: &'a M,
-        mut raw: &'a [u64],
-    ) -> impl Iterator<Item = Result<(), EditError>> + 'a {
-        let mut run = Run::of(0);
-        self.runs.iter().map(move |&(at, count)| {
-            let (these, rest) = raw.split_at_checked(count).unwrap_or((raw, &[]));
-            run.raw.iter_mut().zip(these).for_each(|(to, from)| *to = *from);
-            raw = rest;
-            run.store(memory, at, count)
-        })
-    }
 }

@@ -1,8 +1,9 @@
 //! Unmapping and protecting a range: leaves are rewritten in runs, large pages split at the range's ends, and tables
 //! that a range covers dropped without a look at what they map.
 
+use super::even::{Even, Step};
 use super::range::{Edit, Span};
-use super::raw::{RUN, Run, entries, is_empty, read, runs};
+use super::raw::{RUN, Run, entries, is_empty, read, runs, width};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
@@ -34,14 +35,30 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let (first, last) = (self.index(level, span.first), self.index(level, span.last));
         let mut done = Done::default();
         let mut left = false;
-        let (mut old, mut new) = (Run::of(0), Run::of(0));
+        let (mut old, mut new) = (Run::new(width(&format)), Run::new(width(&format)));
+        let mut step = Step::default();
         for (start, count) in runs(first, last) {
             let at = self.entry(table, level, start);
             old.load(self.memory, at, count)?;
+            let ends = level == 0
+                || span.part(span.first, shift).is_whole(shift)
+                    && span.part(span.last, shift).is_whole(shift);
+            let even = if ends { Even::decode(&format, level, &mut old, count, &mut step) } else { None };
+            if let Some(even) = even {
+                if let Some((became, step)) = even.map(count, |raw| leaf(&format, raw, level))? {
+                    left |= became != absent || step != 0;
+                    if became != even.first {
+                        new.rise(became, step, count);
+                        self.changes.add(at, &mut old, &mut new, count);
+                        done.changed = true;
+                    }
+                    continue;
+                }
+            }
             let mut touched = false;
             for n in 0..count.min(RUN) {
-                let raw = old.raw[n];
-                new.raw[n] = raw;
+                let raw = old.get(n);
+                new.set(n, raw);
                 if raw == absent {
                     continue;
                 }
@@ -78,12 +95,12 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                         return Err(EditError::Reserved { at, level, raw });
                     }
                 };
-                new.raw[n] = became;
+                new.set(n, became);
                 touched |= became != raw;
                 left |= became != absent;
             }
             if touched {
-                self.changes.add(at, &old.raw[..count.min(RUN)], &new);
+                self.changes.add(at, &mut old, &mut new, count);
             }
             done.changed |= touched;
         }
@@ -123,7 +140,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                 if outside {
                     let pte = self.entry(table, level, first_index + n);
                     let old = read(self.memory, pte)?;
-                    self.changes.add(pte, &[old], &Run::of(single(old, page)?));
+                    self.changes.add_one(pte, old, single(old, page)?);
                 }
             }
         }
@@ -150,10 +167,10 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let format = self.format;
         let table = self.fresh.take(&format, below)?;
         let link = format.encode_table(table, level)?;
-        let mut run = Run::of(0);
+        let mut run = Run::new(width(&format));
         for (start, count) in runs(0, entries(&format, below) - 1) {
-            for (entry, index) in run.raw.iter_mut().zip(start..).take(count) {
-                *entry = format.split(raw, level, index)?;
+            for n in 0..count {
+                run.set(n, format.split(raw, level, start + n as u64)?);
             }
             run.store(self.memory, self.entry(table.0, below, start), count)?;
         }
@@ -167,11 +184,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         if !self.free(table, level) || level == 0 {
             return Ok(());
         }
-        let mut run = Run::of(0);
+        let mut run = Run::new(width(&self.format));
         for (start, count) in runs(0, entries(&self.format, level) - 1) {
             run.load(self.memory, self.entry(table, level, start), count)?;
-            for &raw in &run.raw[..count.min(RUN)] {
-                if let Entry::Table(next) = self.format.decode(raw, level) {
+            for n in 0..count {
+                if let Entry::Table(next) = self.format.decode(run.get(n), level) {
                     self.collect(next, level - 1)?;
                 }
             }

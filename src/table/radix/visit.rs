@@ -3,8 +3,9 @@
 use core::ops::ControlFlow;
 
 use super::RadixTable;
+use super::even::{Even, Step};
 use super::range::Span;
-use super::raw::{RUN, Run, entry, runs};
+use super::raw::{Run, entry, runs, width};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, Entry};
@@ -24,13 +25,29 @@ impl<F: Encode> RadixTable<F> {
         let shift = format.shift(level);
         let index = |at: u64| at >> shift & low_mask(format.index_bits(level));
         let first = index(span.first);
-        let mut run = Run::of(0);
+        let mut run = Run::new(width(&format));
+        let mut step = Step::default();
         for (start, count) in runs(first, index(span.last)) {
             let at = entry(&format, table, level, start);
             run.load(memory, at, count)?;
             let mut va = (span.first & !low_mask(shift)) + ((start - first) << shift);
-            for (n, &raw) in run.raw[..count.min(RUN)].iter().enumerate() {
-                let here = va;
+            if let Some(even) = Even::decode(&format, level, &mut run, count, &mut step) {
+                let size = PageSize::from_bits(shift).unwrap_or(PageSize::SIZE_4K);
+                let (mut va, mut pa, mut raw) = (high | va, even.base, even.first);
+                for _ in 0..count {
+                    let page = Mapping { va: VirtAddr(va), pa: PhysAddr(pa), size, perms: even.perms, raw };
+                    let seen = visit(page);
+                    if seen.is_break() {
+                        return Ok(seen);
+                    }
+                    va = va.wrapping_add(1 << shift);
+                    pa = pa.wrapping_add(1 << shift);
+                    raw = raw.wrapping_add(even.step);
+                }
+                continue;
+            }
+            for n in 0..count {
+                let (here, raw) = (va, run.get(n));
                 va = va.wrapping_add(1 << shift);
                 if raw == absent {
                     continue;

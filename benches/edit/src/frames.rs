@@ -1,0 +1,27 @@
+//! Frames for tables: host pages on a list, for every crate alike.
+
+/// Host pages, zeroed, and those that came back.
+pub struct Arena {
+    free: Vec<*mut u8>,
+}
+
+/// Enough for the tables of 1 GiB in 4 KiB pages.
+const FRAMES: usize = 1200;
+
+impl Arena {
+    pub fn new() -> Self {
+        let layout = std::alloc::Layout::from_size_align(FRAMES * 4096, 4096).expect("a layout");
+        // SAFETY: the size is not zero. The memory is never given back: the process ends soon.
+        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        assert!(!start.is_null());
+        Self { free: (0..FRAMES).rev().map(|n| start.wrapping_add(n * 4096)).collect() }
+    }
+
+    pub fn take(&mut self) -> Option<*mut u8> {
+        self.free.pop()
+    }
+
+    pub fn give(&mut self, frame: *mut u8) {
+        self.free.push(frame);
+    }
+}

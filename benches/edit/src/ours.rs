@@ -1,0 +1,164 @@
+//! softmmu: x86-64 long mode tables in guest memory.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+
+use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
+use softmmu::arch::x86::{Config, LongMode};
+use softmmu::frame::{FrameAllocator, FrameError};
+use softmmu::memory::Ram;
+use softmmu::radix::Perms;
+use softmmu::table::{PageTable, RadixTable};
+
+use crate::{GIB, PA, SMALL, TIB, VA};
+
+type Measure<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
+
+const RW: Perms = Perms::READ.union(Perms::WRITE).union(Perms::USER);
+
+/// A list of guest frames.
+struct Frames(Vec<PhysAddr>);
+
+impl FrameAllocator for Frames {
+    fn frame_size(&self) -> PageSize {
+        PageSize::SIZE_4K
+    }
+    fn allocate(&mut self, order: u32) -> Result<PhysAddr, FrameError> {
+        self.0.pop().ok_or(FrameError::OutOfFrames { order })
+    }
+    fn free(&mut self, frame: PhysAddr, _order: u32) -> Result<(), FrameError> {
+        self.0.push(frame);
+        Ok(())
+    }
+    fn free_frames(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+struct Machine {
+    ram: Ram,
+    frames: Frames,
+    table: RadixTable<LongMode>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let ram = Ram::new(PhysAddr(0), 8 << 20).expect("RAM");
+        let mut frames = Frames((0..2048).rev().map(|n| PhysAddr(n * 4096)).collect());
+        let format = LongMode::new(&Config::INTEL, true, false);
+        let table = RadixTable::new(format, &ram, &mut frames).expect("a root");
+        Self { ram, frames, table }
+    }
+
+    /// With the gigabyte mapped.
+    fn mapped() -> Self {
+        let mut machine = Self::new();
+        machine.map(VirtAddr(VA), PhysAddr(PA), GIB);
+        machine
+    }
+
+    fn map(&mut self, va: VirtAddr, pa: PhysAddr, len: u64) {
+        self.table.map_range(&self.ram, &mut self.frames, va, pa, len, RW).expect("mapped").forget();
+    }
+
+    fn unmap(&mut self, va: VirtAddr, len: u64) {
+        let flush = self.table.unmap_range(&self.ram, &mut self.frames, va, len).expect("unmapped");
+        flush
+            .apply(Default::default(), &mut self.frames, |scope| {
+                black_box(scope);
+            })
+            .expect("its own frames");
+    }
+}
+
+pub fn map(measure: Measure) {
+    let mut machine = Machine::new();
+    measure(&mut || machine.map(VirtAddr(VA), PhysAddr(PA), GIB));
+    assert_eq!(machine.frames.free_frames(), 2048 - 3 - 512);
+}
+
+pub fn map_singly(measure: Measure) {
+    let Machine { ram, mut frames, mut table } = Machine::new();
+    measure(&mut || {
+        for n in 0..SMALL {
+            let (va, pa) = (VirtAddr(VA + n * 4096), PhysAddr(PA + n * 4096));
+            table.map(&ram, &mut frames, va, pa, PageSize::SIZE_4K, RW).expect("mapped").forget();
+        }
+    });
+}
+
+pub fn protect(measure: Measure) {
+    let Machine { ram, mut frames, mut table } = Machine::mapped();
+    measure(&mut || {
+        let rights = Perms::READ | Perms::USER;
+        table.protect_range(&ram, &mut frames, VirtAddr(VA), GIB, rights).expect("protected").forget();
+    });
+}
+
+pub fn translate(measure: Measure) {
+    let machine = Machine::mapped();
+    let (mut pages, mut sum) = (0, 0);
+    measure(&mut || {
+        let visit = |page: softmmu::table::Mapping| {
+            pages += 1;
+            sum ^= page.va.0 ^ page.pa.0;
+            ControlFlow::Continue(())
+        };
+        machine.table.translate_range(&machine.ram, VirtAddr(VA), GIB, visit).expect("mapped");
+    });
+    assert_eq!(pages, SMALL);
+    black_box(sum);
+}
+
+pub fn translate_singly(measure: Measure) {
+    let machine = Machine::mapped();
+    measure(&mut || {
+        for n in 0..SMALL {
+            let page = machine.table.translate(&machine.ram, VirtAddr(VA + n * 4096)).expect("sound");
+            black_box(page.expect("mapped").pa);
+        }
+    });
+}
+
+pub fn unmap(measure: Measure) {
+    let mut machine = Machine::mapped();
+    measure(&mut || machine.unmap(VirtAddr(VA), GIB));
+    assert_eq!(machine.frames.free_frames(), 2047);
+}
+
+/// In pieces of half a table, so that no table can be dropped unread.
+pub fn unmap_pieces(measure: Measure) {
+    let mut machine = Machine::mapped();
+    measure(&mut || {
+        for n in 0..GIB >> 20 {
+            machine.unmap(VirtAddr(VA + (n << 20)), 1 << 20);
+        }
+    });
+    assert_eq!(machine.frames.free_frames(), 2047);
+}
+
+pub fn unmap_singly(measure: Measure) {
+    let Machine { ram, mut frames, mut table } = Machine::mapped();
+    measure(&mut || {
+        for n in 0..SMALL {
+            let (_, flush) = table.unmap(&ram, VirtAddr(VA + n * 4096)).expect("unmapped");
+            flush
+                .apply(Default::default(), &mut frames, |scope| {
+                    black_box(scope);
+                })
+                .expect("its own frames");
+        }
+    });
+}
+
+pub fn map_large(measure: Measure) {
+    let mut machine = Machine::new();
+    measure(&mut || machine.map(VirtAddr(TIB), PhysAddr(TIB), TIB));
+}
+
+pub fn unmap_large(measure: Measure) {
+    let mut machine = Machine::new();
+    machine.map(VirtAddr(TIB), PhysAddr(TIB), TIB);
+    measure(&mut || machine.unmap(VirtAddr(TIB), TIB));
+    assert_eq!(machine.frames.free_frames(), 2047);
+}

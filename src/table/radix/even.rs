@@ -1,0 +1,94 @@
+//! Runs of leaves that differ by their pages alone.
+//!
+//! Most tables are mostly that, and such a run need not be looked at entry by entry: one subtraction each says that
+//! the entries rise evenly, and both ends say what all of them are.
+
+use super::raw::Run;
+use crate::addr::PhysAddr;
+use crate::radix::{Encode, EncodeError, Entry, Perms};
+
+/// The entries of pages of one level that follow one another.
+#[derive(Clone, Copy)]
+pub(super) struct Even {
+    /// The first entry.
+    pub(super) first: u64,
+    /// By how much each entry is more than the one before.
+    pub(super) step: u64,
+    /// Where the first page lies.
+    pub(super) base: u64,
+    /// What every one of them allows.
+    pub(super) perms: Perms,
+}
+
+/// What a leaf grows by from one page to the next, remembered for the rights last asked for.
+pub(super) type Step = Option<(Perms, u64)>;
+
+/// What a leaf of `level` with `perms` grows by from the page at `base` to the next.
+fn step<F: Encode>(format: &F, level: u32, base: u64, perms: Perms, known: &mut Step) -> Option<u64> {
+    if let Some((same, step)) = *known {
+        if same == perms {
+            return Some(step);
+        }
+    }
+    let leaf = |base: u64| format.encode_leaf(PhysAddr(base), level, perms).ok();
+    let step = leaf(base.wrapping_add(1 << format.shift(level)))?.wrapping_sub(leaf(base)?);
+    *known = Some((perms, step));
+    Some(step)
+}
+
+impl Even {
+    /// The `count` leaves of `level` for the pages from `base` on with `perms`, if the format lets them rise evenly:
+    /// one that scatters the bits of an address does not where a run leaves one field of them for another.
+    ///
+    /// A table spans less than a field of address bits does, so a run leaves a field once at most, and does not end
+    /// where even steps end if it does. Looking at both ends is enough.
+    pub(super) fn encode<F: Encode>(
+        format: &F,
+        level: u32,
+        base: u64,
+        count: u64,
+        perms: Perms,
+    ) -> Result<Option<Self>, EncodeError> {
+        let leaf =
+            |n: u64| format.encode_leaf(PhysAddr(base.wrapping_add(n << format.shift(level))), level, perms);
+        let (first, last) = (leaf(0)?, leaf(count.saturating_sub(1))?);
+        let step = if count > 1 { leaf(1)?.wrapping_sub(first) } else { 0 };
+        let ends = first.wrapping_add(step.wrapping_mul(count.saturating_sub(1))) == last;
+        Ok(ends.then_some(Self { first, step, base, perms }))
+    }
+
+    /// What the first `count` entries of a run of `level` are, if they are such leaves.
+    #[inline]
+    pub(super) fn decode<F: Encode>(
+        format: &F,
+        level: u32,
+        run: &mut Run,
+        count: usize,
+        known: &mut Step,
+    ) -> Option<Self> {
+        let shift = format.shift(level);
+        let further = count.checked_sub(1).filter(|&further| further > 1)?;
+        let (first, last) = (run.get(0), run.get(further));
+        let Entry::Leaf { base, size_bits } = format.decode(first, level) else { return None };
+        let perms = format.perms(first, level);
+        // What the entries must differ by is the format's to say: a table could let its flags count.
+        let step = step(format, level, base, perms, known)?;
+        let end = Entry::Leaf { base: base.wrapping_add((further as u64) << shift), size_bits };
+        let even = size_bits == shift && format.decode(last, level) == end && run.rises(step, count);
+        even.then_some(Self { first, step, base, perms })
+    }
+
+    /// What a change of flags, which knows nothing of addresses, makes of the run: its first entry and its step.
+    pub(super) fn map<E>(
+        &self,
+        count: usize,
+        mut change: impl FnMut(u64) -> Result<u64, E>,
+    ) -> Result<Option<(u64, u64)>, E> {
+        let entry = |n: u64| self.first.wrapping_add(self.step.wrapping_mul(n));
+        let further = (count as u64).saturating_sub(1);
+        let (first, second, last) = (change(entry(0))?, change(entry(1))?, change(entry(further))?);
+        let step = second.wrapping_sub(first);
+        let ends = first.wrapping_add(step.wrapping_mul(further)) == last;
+        Ok((ends && (step == self.step || step == 0)).then_some((first, step)))
+    }
+}

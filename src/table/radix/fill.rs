@@ -67,8 +67,9 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let even = Even::encode(&format, level, base, count, fill.perms)?;
         let index = self.index(level, first);
         let absent = format.absent(level);
-        let (mut old, mut new) = (Run::new(width(&format)), Run::new(width(&format)));
-        for (start, count) in runs(index, index + (count - 1)) {
+        let mut old = Run::new(width(&format));
+        let mut new = Run::new(width(&format));
+        for (start, count) in runs(index..index + count) {
             let at = self.entry(table, level, start);
             let from = start - index;
             match even {

@@ -1,6 +1,7 @@
 //! Raw entries in memory: atomic changes of one entry, runs of entries as bytes, and fresh tables.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::access::Width;
 use crate::addr::{PageSize, PhysAddr};
@@ -12,8 +13,9 @@ use crate::table::EditError;
 /// How often one entry is tried again that other harts keep changing.
 const MAX_RACES: u32 = 1 << 16;
 
-/// Entries are moved between table and code in runs of at most so many.
-pub(super) const RUN: usize = 64;
+/// Entries are moved between table and code in runs of at most so many: enough that what a run costs by itself does
+/// not count.
+pub(super) const RUN: usize = 256;
 
 /// `$body` with `$int` as the integer of that width and `$wide` as its bytes.
 macro_rules! by_width {
@@ -62,10 +64,11 @@ impl Run {
     /// Makes entry `n` read `raw`.
     #[inline]
     pub(super) fn set(&mut self, n: usize, raw: u64) {
-        let wide = self.width.bytes() as usize;
-        if let Some(entry) = self.bytes.get_mut(n * wide..n * wide + wide) {
-            entry.copy_from_slice(&raw.to_le_bytes()[..wide]);
-        }
+        by_width!(self.width, |Int, WIDE| {
+            if let Some(entry) = self.bytes.get_mut(n * WIDE..n * WIDE + WIDE) {
+                entry.copy_from_slice(&(raw as Int).to_le_bytes());
+            }
+        });
     }
 
     /// Loads the first `count` entries from `at` on.
@@ -104,16 +107,19 @@ impl Run {
         });
     }
 
-    /// Whether each of the first `count` entries but the first is by `step` more than the one before.
+    /// Whether the first `count` entries rise by `step`.
     #[inline]
     pub(super) fn rises(&mut self, step: u64, count: usize) -> bool {
+        let first = self.get(0);
         by_width!(self.width, |Int, WIDE| {
-            let bytes = &*self.bytes(count);
-            let value = |entry: &[u8]| Int::from_le_bytes(entry.try_into().unwrap_or_default());
-            let pairs = bytes.chunks_exact(WIDE).zip(bytes.get(WIDE..).unwrap_or(&[]).chunks_exact(WIDE));
-            let uneven = pairs
-                .fold(0, |uneven, (one, next)| uneven | (value(next).wrapping_sub(value(one)) ^ step as Int));
-            uneven == 0
+            let (mut wanted, mut differs) = (first as Int, 0);
+            for bytes in self.bytes(count).chunks_exact(WIDE) {
+                let mut entry = [0; WIDE];
+                entry.copy_from_slice(bytes);
+                differs |= Int::from_le_bytes(entry) ^ wanted;
+                wanted = wanted.wrapping_add(step as Int);
+            }
+            differs == 0
         })
     }
 }
@@ -125,9 +131,10 @@ pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -
     PteRef { addr, bytes, level, stage: Stage::First }
 }
 
-/// Cuts the entries `first..=last` into runs: the first index of each and its length.
-pub(super) fn runs(first: u64, last: u64) -> impl Iterator<Item = (u64, usize)> {
-    (first..=last).step_by(RUN).map(move |first| (first, (last - first + 1).min(RUN as u64) as usize))
+/// Cuts entries into runs: the first index of each and its length.
+pub(super) fn runs(entries: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+    let end = entries.end;
+    entries.step_by(RUN).map(move |first| (first, (end - first).min(RUN as u64) as usize))
 }
 
 /// The width of a format's entries.
@@ -182,26 +189,26 @@ pub(super) fn swap<M: PhysMemory + ?Sized>(
 }
 
 /// Whether a table of `level` holds nothing but absent entries, those with an index in `but` aside. Looks at the
-/// surroundings of `but` first, where a neighbour is likeliest.
+/// neighbours of `but` first, which are the likeliest to be there.
 pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     memory: &M,
     format: &F,
     table: u64,
     level: u32,
-    but: core::ops::Range<u64>,
+    but: Range<u64>,
 ) -> Result<bool, EditError> {
-    let last = entries(format, level) - 1;
-    let near = but.start / RUN as u64 * RUN as u64;
-    let others = runs(0, last).filter(|&(first, _)| first != near);
-    let (mut run, mut blank) = (Run::new(width(format)), Run::new(width(format)));
+    let total = entries(format, level);
     let absent = format.absent(level);
-    blank.rise(absent, 0, RUN);
-    for (first, count) in runs(near, last).take(1).chain(others) {
-        run.load(memory, entry(format, table, level, first), count)?;
-        for index in but.start.max(first)..but.end.min(first + count as u64) {
-            run.set((index - first) as usize, absent);
+    let neighbours = [Some(but.end).filter(|&index| index < total), but.start.checked_sub(1)];
+    for index in neighbours.into_iter().flatten() {
+        if read(memory, entry(format, table, level, index))? != absent {
+            return Ok(false);
         }
-        if run.bytes(count) != blank.bytes(count) {
+    }
+    let mut run = Run::new(width(format));
+    for (first, count) in runs(0..but.start).chain(runs(but.end..total)) {
+        run.load(memory, entry(format, table, level, first), count)?;
+        if run.get(0) != absent || !run.rises(0, count) {
             return Ok(false);
         }
     }
@@ -237,7 +244,7 @@ impl<'a, A: FrameAllocator + ?Sized> Fresh<'a, A> {
         let table = self.take(format, level)?;
         let mut run = Run::new(width(format));
         run.rise(format.absent(level), 0, RUN);
-        for (first, count) in runs(0, entries(format, level) - 1) {
+        for (first, count) in runs(0..entries(format, level)) {
             run.store(memory, entry(format, table.0, level, first), count)?;
         }
         Ok(table)

@@ -35,9 +35,10 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let (first, last) = (self.index(level, span.first), self.index(level, span.last));
         let mut done = Done::default();
         let mut left = false;
-        let (mut old, mut new) = (Run::new(width(&format)), Run::new(width(&format)));
+        let mut old = Run::new(width(&format));
+        let mut new = Run::new(width(&format));
         let mut step = Step::default();
-        for (start, count) in runs(first, last) {
+        for (start, count) in runs(first..last + 1) {
             let at = self.entry(table, level, start);
             old.load(self.memory, at, count)?;
             let ends = level == 0
@@ -168,7 +169,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let table = self.fresh.take(&format, below)?;
         let link = format.encode_table(table, level)?;
         let mut run = Run::new(width(&format));
-        for (start, count) in runs(0, entries(&format, below) - 1) {
+        for (start, count) in runs(0..entries(&format, below)) {
             for n in 0..count {
                 run.set(n, format.split(raw, level, start + n as u64)?);
             }
@@ -185,7 +186,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             return Ok(());
         }
         let mut run = Run::new(width(&self.format));
-        for (start, count) in runs(0, entries(&self.format, level) - 1) {
+        for (start, count) in runs(0..entries(&self.format, level)) {
             run.load(self.memory, self.entry(table, level, start), count)?;
             for n in 0..count {
                 if let Entry::Table(next) = self.format.decode(run.get(n), level) {

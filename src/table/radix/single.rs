@@ -11,12 +11,8 @@ use crate::memory::PhysMemory;
 use crate::radix::{Encode, Entry, Leaf, Perms};
 use crate::table::{EditError, Flush, Mapping, Stale, Walker};
 
-/// The way down to a leaf.
-struct Path {
-    /// The table of each level that the way leads through.
-    tables: [u64; MAX_LEVELS],
-    leaf: Leaf,
-}
+/// The table of each level that the way down to a leaf leads through.
+type Path = [u64; MAX_LEVELS];
 
 impl<F: Encode> RadixTable<F> {
     pub(super) fn map_page<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
@@ -80,26 +76,27 @@ impl<F: Encode> RadixTable<F> {
         memory: &M,
         va: VirtAddr,
     ) -> Result<(Mapping, Flush), EditError> {
-        let path = self.descend(memory, va)?;
-        let level = path.leaf.at.level;
+        let mut path = [0; MAX_LEVELS];
+        let leaf = self.descend(memory, va, &mut path)?;
+        let level = leaf.at.level;
         let top = self.format.top_level();
 
         // Which tables does the page leave empty? `above` is the level of the lowest that it does not.
         let mut above = level;
-        let mut gone = self.indices(&path.leaf, va);
-        while above < top && is_empty(memory, &self.format, path.tables[above as usize], above, gone)? {
+        let mut gone = self.indices(&leaf, va);
+        while above < top && is_empty(memory, &self.format, path[above as usize], above, gone)? {
             above += 1;
             let index = self.index(above, va.0);
             gone = index..index + 1;
         }
 
-        let link = self.entry(path.tables[above as usize], above, va.0);
+        let link = self.entry(path[above as usize], above, va.0);
         if above > level {
             // Refused here (a table in ROM), nothing has to be undone.
             swap(memory, link, Ok)?;
         }
         let absent = self.format.absent(level);
-        let page = self.change_leaf(memory, va, &path, |_| Ok(absent))?;
+        let page = self.change_leaf(memory, va, &path, &leaf, |_| Ok(absent))?;
         if above > level {
             swap(memory, link, |_| Ok(self.format.absent(above)))?;
         }
@@ -109,9 +106,8 @@ impl<F: Encode> RadixTable<F> {
             globals: page.perms.contains(Perms::GLOBAL),
             leaves_only: above == level,
         };
-        let freed = (level..above).map(|level| {
-            (PhysAddr(path.tables[level as usize]), order(&self.format, level, self.frame_size))
-        });
+        let freed = (level..above)
+            .map(|level| (PhysAddr(path[level as usize]), order(&self.format, level, self.frame_size)));
         Ok((page, self.quarantine.hold(stale, freed)))
     }
 
@@ -121,10 +117,11 @@ impl<F: Encode> RadixTable<F> {
         va: VirtAddr,
         mut change: impl FnMut(Perms) -> Perms,
     ) -> Result<(Mapping, Flush), EditError> {
-        let path = self.descend(memory, va)?;
-        let level = path.leaf.at.level;
+        let mut path = [0; MAX_LEVELS];
+        let leaf = self.descend(memory, va, &mut path)?;
+        let level = leaf.at.level;
         let mut same = true;
-        let page = self.change_leaf(memory, va, &path, |raw| {
+        let page = self.change_leaf(memory, va, &path, &leaf, |raw| {
             let new = self.format.with_perms(raw, level, change(self.format.perms(raw, level)))?;
             same &= new == raw;
             Ok(new)
@@ -134,14 +131,18 @@ impl<F: Encode> RadixTable<F> {
     }
 
     /// Goes down to the leaf that begins at `va`.
-    fn descend<M: PhysMemory + ?Sized>(&self, memory: &M, va: VirtAddr) -> Result<Path, EditError> {
+    fn descend<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+        path: &mut Path,
+    ) -> Result<Leaf, EditError> {
         if !self.format.translates(va.0) {
             return Err(EditError::Untranslatable { va });
         }
-        let mut tables = [0; MAX_LEVELS];
         let (mut level, mut table) = (self.format.top_level(), self.root.0);
         loop {
-            tables[level as usize] = table;
+            path[level as usize] = table;
             let at = self.entry(table, level, va.0);
             let raw = read(memory, at)?;
             match self.format.decode(raw, level) {
@@ -153,7 +154,7 @@ impl<F: Encode> RadixTable<F> {
                     if page.va != va {
                         return Err(EditError::InsidePage { va, page: page.va, size: page.size });
                     }
-                    return Ok(Path { tables, leaf });
+                    return Ok(leaf);
                 }
                 Entry::Reserved | Entry::Table(_) => {
                     return Err(EditError::Reserved { at: PhysAddr(at.addr), level, raw });
@@ -180,14 +181,15 @@ impl<F: Encode> RadixTable<F> {
         memory: &M,
         va: VirtAddr,
         path: &Path,
+        leaf: &Leaf,
         mut change: impl FnMut(u64) -> Result<u64, EditError>,
     ) -> Result<Mapping, EditError> {
-        let level = path.leaf.at.level;
-        let table = path.tables[level as usize];
-        let indices = self.indices(&path.leaf, va);
+        let level = leaf.at.level;
+        let table = path[level as usize];
+        let indices = self.indices(leaf, va);
         let alone = indices.end - indices.start == 1;
         let mut before: Vec<u64> = Vec::new();
-        let mut page = self.walker_now().mapping(va, &path.leaf);
+        let mut page = self.walker_now().mapping(va, leaf);
         let mut marks = Perms::empty();
         for index in indices.clone() {
             match swap(memory, entry(&self.format, table, level, index), &mut change) {

@@ -27,7 +27,7 @@ impl<F: Encode> RadixTable<F> {
         let first = index(span.first);
         let mut run = Run::new(width(&format));
         let mut step = Step::default();
-        for (start, count) in runs(first, index(span.last)) {
+        for (start, count) in runs(first..index(span.last) + 1) {
             let at = entry(&format, table, level, start);
             run.load(memory, at, count)?;
             let mut va = (span.first & !low_mask(shift)) + ((start - first) << shift);

@@ -54,7 +54,7 @@ impl Machine {
         let mut done = 0;
         while done < len {
             let fits = |size: &&PageSize| {
-                (va.0 + done | pa.0 + done) % size.bytes() == 0 && size.bytes() <= len - done
+                ((va.0 + done) | (pa.0 + done)) % size.bytes() == 0 && size.bytes() <= len - done
             };
             let size = *self.sizes.iter().rev().find(fits).expect("whole pages");
             model.0.insert(va.0 + done, (PhysAddr(pa.0 + done), size, perms));
@@ -186,7 +186,7 @@ impl<T: PageTable> Bench<T> {
         let perms = machine.perms[usize::from(step.perms) % machine.perms.len()];
         let va = machine.va(step.place, size);
         // Any place that every format can hold: the largest page of a toy is what there is of memory.
-        let pa = PhysAddr(u64::from(step.perms) * size.bytes() & 0xffff).align_down(size.bits());
+        let pa = PhysAddr((u64::from(step.perms) * size.bytes()) & 0xffff).align_down(size.bits());
         let before = self.snapshot();
         self.pool.budget = step.budget.map_or(usize::MAX, usize::from);
         let outcome = match step.kind {

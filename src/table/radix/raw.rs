@@ -57,7 +57,7 @@ impl Run {
     pub(super) fn get(&self, n: usize) -> u64 {
         by_width!(self.width, |Int, WIDE| {
             let entry = self.bytes.get(n * WIDE..n * WIDE + WIDE);
-            entry.map_or(0, |entry| Int::from_le_bytes(entry.try_into().unwrap_or_default()).into())
+            entry.map_or(0, |entry| Int::from_le_bytes(entry.try_into().unwrap_or_default()) as u64)
         })
     }
 

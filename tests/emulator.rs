@@ -8,8 +8,8 @@ use emulator::args::{self, Options};
 use emulator::cpu::{Cpu, Registers, Stop, Trap};
 use emulator::expand::{ILLEGAL, expand};
 use emulator::guest;
-use emulator::kernel::Process;
-use emulator::report::Screen;
+use emulator::process::{End, Process};
+use emulator::report::{Counters, Screen};
 use emulator::run;
 use softmmu::addr::{PhysAddr, VirtAddr};
 use softmmu::arch::riscv::Riscv;
@@ -278,6 +278,15 @@ fn right(ram: &str, guests: &[&str], seed: u64) -> (Vec<Process>, String) {
     (processes, text)
 }
 
+/// Less than these small guests need together, and enough for each.
+const RAM: &str = "64K";
+/// Guests that are done soon.
+const SMALL: [&str; 5] = ["sort,20000", "sha256,65536", "matmul,32", "fork,12", "hog,131072"];
+
+fn total(processes: &[Process], count: impl Fn(&Counters) -> u64) -> u64 {
+    processes.iter().map(|process| count(&process.counters)).sum()
+}
+
 #[test]
 fn wild_guests_end_alone_with_cause_address_and_walk() {
     let (processes, text) = right(RAM, &["wild-null", "wild-text", "sort,1000", "wild-data"], 1);
@@ -285,22 +294,86 @@ fn wild_guests_end_alone_with_cause_address_and_walk() {
         "[wild-null] ended: load page fault (cause 13) at address 0x8, pc 0x",
         "[wild-text] ended: store/AMO page fault (cause 15) at address 0x100",
         "[wild-data] ended: instruction page fault (cause 12) at address 0x102000, pc 0x102000",
-        "    level 0 entry at 0x",
+        "    level 2, entry at 0x8000",
+        ": the table at 0x8000",
+        ", R-XU",
+        ": nothing",
         "[sort] sorted 1000 numbers",
     ] {
         assert!(text.contains(phrase), "{phrase:?} is not in\n{text}");
     }
     assert_eq!(processes.len(), 4);
+    assert_eq!(total(&processes, |c| c.invalid), 1);
+    assert_eq!(total(&processes, |c| c.protection), 2);
+}
+
+#[test]
+fn more_programs_than_memory_swap_and_are_right() {
+    let (processes, text) = right(RAM, &SMALL, 1);
+    assert!(total(&processes, |c| c.major) > 100, "{text}");
+    assert!(total(&processes, |c| c.dirty) > 100, "{text}");
+    assert_eq!(processes.len(), 6, "the five and the child of one");
+    for line in ["frames: 16 of 16 free, 0 in page tables: none leaked", "swap slots: 0 in use: none leaked"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn with_enough_memory_nothing_is_moved() {
+    let (processes, text) = right("16M", &SMALL, 1);
+    assert_eq!(total(&processes, |c| c.major + c.clean + c.dirty + c.bytes_in + c.bytes_out), 0, "{text}");
+    // The heap's 12 pages, and those of data and stack that both sides write.
+    let copies = total(&processes, |c| c.copies);
+    assert!((12..=15).contains(&copies), "{copies} copies\n{text}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_counters() {
-    let guests = ["sort,3000", "matmul,24", "fork,4"];
-    let counters =
-        |seed| right(RAM, &guests, seed).0.into_iter().map(|p| (p.name, p.counters)).collect::<Vec<_>>();
+    let counters = |seed| {
+        let (processes, _) = right(RAM, &SMALL, seed);
+        processes.into_iter().map(|process| (process.name, process.counters)).collect::<Vec<_>>()
+    };
     let first = counters(1);
     assert_eq!(first, counters(1));
-    assert_eq!(first.len(), 4);
+    assert_ne!(first, counters(2), "another seed cuts other time slices");
+}
+
+#[test]
+fn what_cannot_run_is_told_what_it_needs() {
+    // The first fails, the second runs: the minimum printed is one.
+    let (processes, text, right) = run("24K", &["sort,1000"], 1).expect("a run to the end");
+    assert!(!right && text.contains("ended: out of memory"), "{text}");
+    assert!(text.contains("it needs at least --ram 28K"), "{text}");
+    assert!(matches!(processes[0].end(), Some(End::Killed(cause)) if cause == "out of memory"));
+    let (processes, _) = self::right("28K", &["sort,1000", "wild-data", "fork,3"], 1);
+    assert!(total(&processes, |c| c.major) > 0);
+}
+
+#[test]
+fn a_full_swap_file_ends_the_guest_that_needs_more() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let swap = format!("{}:64K", file.path().display());
+    let options = parse(&["--ram", "64K", "--swap", &swap, "--guest", "hog,262144", "--guest", "sort,500"]);
+    let (mut text, options) = (String::new(), options.expect("a good command line"));
+    let mut sink = |line: &str| text.extend([line, "\n"]);
+    let mut screen = Screen::new(&mut sink, false);
+    let outcome = run::run(&options, &mut screen).expect("a run to the end");
+    assert!(!outcome.report(&mut screen));
+    assert_eq!(outcome.processes[1].right(), Some(true));
+    assert!(
+        text.contains("[hog] ended: out of memory") && text.contains("the backing store is full"),
+        "{text}"
+    );
+    assert_eq!(std::fs::metadata(file.path()).expect("the file").len(), 64 << 10);
+}
+
+#[test]
+fn a_machine_that_cannot_be_built_is_refused_in_one_line() {
+    for (ram, line) in [("0", "--ram"), ("100", "--ram"), ("17179869183G", "--ram")] {
+        let error = run(ram, &["sort,10"], 1).map(|_| ()).expect_err("no such RAM");
+        assert!(error.contains(line) && !error.contains('\n'), "{error}");
+    }
 }
 
 /// The prebuilt guest's bytes.
@@ -323,17 +396,17 @@ fn damaged_programs_are_refused_in_one_line() {
     // Where the first program header's fields stand.
     let header = 64;
     let damage: [(&str, usize, &[u8]); 11] = [
-        ("not an ELF file", 0, b"MZ"),
+        ("no valid file header", 0, b"MZ"),
         ("", 4, &[1]),                                  // 32 bits
         ("not a 64-bit RISC-V program", 18, &[62]),     // x86-64
         ("not a static executable", 16, &[3]),          // a shared object
         ("lies in no executable segment", 24, &[0; 8]), // entry 0
         ("needs a dynamic linker", header, &[3]),
-        ("does not fit", header + 16, &[0xff; 8]),
-        ("does not fit", header + 40, &[0xff; 8]),
-        ("longer in the file", header + 32, &[0xff; 4]),
-        ("past the end", header + 8, &[0, 0, 0, 1]),
-        ("share the page", header + 40, &[0, 0x18]),
+        ("misaligned", header + 16, &[0xff; 8]),
+        ("in memory", header + 40, &[0xff; 8]),
+        ("in the file", header + 32, &[0xff; 4]),
+        ("in the file", header + 8, &[0, 0, 0, 1]),
+        ("shares a page", header + 40, &[0, 0x18]),
     ];
     for (wanted, at, bytes) in damage {
         let mut file = good.clone();
@@ -369,6 +442,3 @@ proptest::proptest! {
         }
     }
 }
-
-/// Enough for these small guests.
-const RAM: &str = "16M";

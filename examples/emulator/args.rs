@@ -40,8 +40,8 @@ pub struct Options {
     pub guests: Vec<Wanted>,
     pub ram: u64,
     pub swap: Option<(PathBuf, u64)>,
-    pub sets: u32,
-    pub ways: u32,
+    pub sets: usize,
+    pub ways: usize,
     pub seed: u64,
     pub quiet: bool,
     pub list: bool,
@@ -126,7 +126,7 @@ fn swap(text: &str) -> (PathBuf, u64) {
     }
 }
 
-fn geometry(text: &str) -> Result<(u32, u32), String> {
+fn geometry(text: &str) -> Result<(usize, usize), String> {
     text.split_once('x')
         .and_then(|(sets, ways)| Some((sets.parse().ok()?, ways.parse().ok()?)))
         .ok_or(format!("--tlb: {text:?} is not SETSxWAYS (such as 64x4)"))

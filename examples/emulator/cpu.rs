@@ -108,7 +108,7 @@ impl Cpu {
         let (a, b) = (x[rs1], x[rs2]);
         let imm = (op as i32 >> 20) as i64 as u64;
         let mut next = pc.wrapping_add(length);
-        let illegal = Err(Trap::Illegal(raw));
+        let illegal = Trap::Illegal(raw);
         let value = match op & 0x7f {
             0x03 => {
                 let va = VirtAddr(a.wrapping_add(imm));
@@ -120,7 +120,7 @@ impl Cpu {
                     4 => u64::from(port.load::<u8>(va)?),
                     5 => u64::from(port.load::<u16>(va)?),
                     6 => u64::from(port.load::<u32>(va)?),
-                    _ => return illegal,
+                    _ => return Err(illegal),
                 }
             }
             0x23 => {
@@ -131,56 +131,18 @@ impl Cpu {
                     1 => port.store(va, b as u16)?,
                     2 => port.store(va, b as u32)?,
                     3 => port.store(va, b)?,
-                    _ => return illegal,
+                    _ => return Err(illegal),
                 }
                 registers.pc = next;
                 return Ok(None);
             }
-            0x13 => match funct3 {
-                0 => a.wrapping_add(imm),
-                1 if op >> 26 == 0 => a << (imm & 63),
-                2 => u64::from((a as i64) < imm as i64),
-                3 => u64::from(a < imm),
-                4 => a ^ imm,
-                5 if op >> 26 == 0 => a >> (imm & 63),
-                5 if op >> 26 == 0x10 => (a as i64 >> (imm & 63)) as u64,
-                6 => a | imm,
-                7 => a & imm,
-                _ => return illegal,
-            },
-            0x1b => match (funct3, funct7) {
-                (0, _) => sign32(a.wrapping_add(imm)),
-                (1, 0) => sign32(a << rs2),
-                (5, 0) => sign32(u64::from(a as u32 >> rs2)),
-                (5, 0x20) => (a as i32 >> rs2) as u64,
-                _ => return illegal,
-            },
-            0x33 => match (funct7, funct3) {
-                (0, 0) => a.wrapping_add(b),
-                (0x20, 0) => a.wrapping_sub(b),
-                (0, 1) => a << (b & 63),
-                (0, 2) => u64::from((a as i64) < b as i64),
-                (0, 3) => u64::from(a < b),
-                (0, 4) => a ^ b,
-                (0, 5) => a >> (b & 63),
-                (0x20, 5) => (a as i64 >> (b & 63)) as u64,
-                (0, 6) => a | b,
-                (0, 7) => a & b,
-                (1, _) => multiply_divide(funct3, a, b),
-                _ => return illegal,
-            },
-            0x3b => match (funct7, funct3) {
-                (0, 0) => sign32(a.wrapping_add(b)),
-                (0x20, 0) => sign32(a.wrapping_sub(b)),
-                (0, 1) => sign32(a << (b & 31)),
-                (0, 5) => sign32(u64::from(a as u32 >> (b & 31))),
-                (0x20, 5) => (a as i32 >> (b & 31)) as u64,
-                (1, 0) => sign32(a.wrapping_mul(b)),
-                // The 64-bit operation on sign- or zero-extended words has the word operation's special cases.
-                (1, 4 | 6) => sign32(multiply_divide(funct3, sign32(a), sign32(b))),
-                (1, 5 | 7) => sign32(multiply_divide(funct3, u64::from(a as u32), u64::from(b as u32))),
-                _ => return illegal,
-            },
+            // Shifts by a constant say which in the bits above it, which for the others belong to the constant.
+            0x13 if matches!(funct3, 1 | 5) => alu(op >> 26 << 1, funct3, a, imm).ok_or(illegal)?,
+            0x13 => alu(0, funct3, a, imm).ok_or(illegal)?,
+            0x33 => alu(funct7, funct3, a, b).ok_or(illegal)?,
+            0x1b if funct3 == 0 => sign32(a.wrapping_add(imm)),
+            0x1b if matches!(funct3, 1 | 5) && funct7 != 1 => alu32(funct7, funct3, a, imm).ok_or(illegal)?,
+            0x3b => alu32(funct7, funct3, a, b).ok_or(illegal)?,
             0x63 => {
                 let taken = match funct3 {
                     0 => a == b,
@@ -189,7 +151,7 @@ impl Cpu {
                     5 => a as i64 >= b as i64,
                     6 => a < b,
                     7 => a >= b,
-                    _ => return illegal,
+                    _ => return Err(illegal),
                 };
                 if taken {
                     let low = op >> 7 & 0x1e | (op & 0x80) << 4 | op >> 20 & 0x7e0;
@@ -218,7 +180,7 @@ impl Cpu {
                 return Ok(Some(Stop::Call));
             }
             0x73 if op == 0x0010_0073 => return Err(Trap::Breakpoint),
-            _ => return illegal,
+            _ => return Err(illegal),
         };
         let x = &mut registers.x;
         x[rd] = value;
@@ -232,6 +194,41 @@ impl Cpu {
 #[inline(always)]
 fn sign32(value: u64) -> u64 {
     value as i32 as u64
+}
+
+/// The operations of RV64I and M; `None` where there is none.
+#[inline(always)]
+fn alu(funct7: u32, funct3: u32, a: u64, b: u64) -> Option<u64> {
+    Some(match (funct7, funct3) {
+        (0, 0) => a.wrapping_add(b),
+        (0x20, 0) => a.wrapping_sub(b),
+        (0, 1) => a << (b & 63),
+        (0, 2) => u64::from((a as i64) < b as i64),
+        (0, 3) => u64::from(a < b),
+        (0, 4) => a ^ b,
+        (0, 5) => a >> (b & 63),
+        (0x20, 5) => (a as i64 >> (b & 63)) as u64,
+        (0, 6) => a | b,
+        (0, 7) => a & b,
+        (1, _) => multiply_divide(funct3, a, b),
+        _ => return None,
+    })
+}
+
+/// The operations on words, whose result is sign-extended.
+#[inline(always)]
+fn alu32(funct7: u32, funct3: u32, a: u64, b: u64) -> Option<u64> {
+    Some(sign32(match (funct7, funct3) {
+        (0, 0) => a.wrapping_add(b),
+        (0x20, 0) => a.wrapping_sub(b),
+        (0, 1) => a << (b & 31),
+        (0, 5) => u64::from(a as u32 >> (b & 31)),
+        (0x20, 5) => (a as i32 >> (b & 31)) as u64,
+        // The 64-bit operation on extended words has the word operation's special cases.
+        (1, 0 | 4 | 6) => multiply_divide(funct3, sign32(a), sign32(b)),
+        (1, 5 | 7) => multiply_divide(funct3, u64::from(a as u32), u64::from(b as u32)),
+        _ => return None,
+    }))
 }
 
 /// The M extension: division by zero gives all ones and the dividend, the one overflow gives the dividend and zero.

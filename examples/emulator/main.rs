@@ -15,9 +15,11 @@ pub(crate) mod cpu;
 pub(crate) mod expand;
 pub(crate) mod guest;
 pub(crate) mod kernel;
+pub(crate) mod machine;
+pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod run;
-pub(crate) mod spaces;
+pub(crate) mod syscalls;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

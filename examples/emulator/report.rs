@@ -4,11 +4,21 @@ use std::fmt::Write;
 use std::ops::{AddAssign, Sub};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($name:ident $title:literal $(#[$doc:meta])*),+ $(,)?) => {
         /// What is counted for every guest.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// The titles of its columns, in order.
+            pub const TITLES: &[&str] = &[$($title),+];
+
+            /// Its columns.
+            pub fn values(&self) -> Vec<String> {
+                vec![$(self.$name.to_string()),+]
+            }
         }
 
         impl Sub for Counters {
@@ -27,52 +37,38 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Instructions completed.
-    instructions,
-    /// TLB lookups that found a translation.
-    hits,
-    /// TLB lookups that found none.
-    misses,
-    /// All lookups.
-    lookups,
-    /// Page-table walks.
-    walks,
-    /// Of them, those for a right that the cached translation did not give, or after a lost race.
-    rewalks,
-    /// Accesses that the MMU refused.
-    faults,
-    /// Faults served without the store: first touches.
-    minor,
-    /// Faults that read a page from the store.
-    major,
-    /// Pages copied because both sides of a fork had them.
-    copies,
-    /// Faults at addresses where nothing is.
-    invalid,
-    /// Faults for want of a right.
-    protection,
-    /// Pages evicted that the store (or the program's file) had already.
-    clean,
-    /// Pages evicted that had to be written.
-    dirty,
-    /// Pages read from the store.
-    pages_in,
-    /// Pages written to the store.
-    pages_out,
-    /// Bytes read from the store.
-    bytes_in,
-    /// Bytes written to the store.
-    bytes_out,
+    instructions "instructions" /** Completed. */,
+    hits "TLB hits",
+    misses "TLB misses",
+    walks "walks" /** Of page tables, for any reason. */,
+    rewalks "again" /** Walks for a right that the cached translation did not give, or after a lost race. */,
+    faults "faults" /** Accesses that the MMU refused. */,
+    minor "minor" /** Faults served without the store. */,
+    major "major" /** Faults that read a page from the store. */,
+    copies "COW" /** Of these faults, those that copied a page which both sides of a fork had. */,
+    invalid "invalid" /** Faults at addresses where nothing is. */,
+    protection "protection" /** Faults for want of a right. */,
+    refused "refused" /** Faults for which there was no memory. */,
+    clean "clean ev." /** Pages evicted that the store, or the program's file, had already. */,
+    dirty "dirty ev." /** Pages evicted that had to be written. */,
+    pages_in "read" /** Pages read from the store. */,
+    pages_out "written" /** Pages written to it. */,
+    bytes_in "bytes read",
+    bytes_out "bytes written",
 }
 
-/// Lines up `rows` under `header` (names with bars between): the first column to the left, the others to the right.
-pub fn table(header: &str, rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = header.split('|').map(str::to_owned).collect();
-    let rows = || [&header].into_iter().chain(rows);
-    let width = |column: usize| rows().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+impl Counters {
+    /// Where the columns of the second table begin: what became of faults, and the traffic with the store.
+    pub const MEMORY: usize = 6;
+}
+
+/// Lines up rows, the first of them the titles: the first column to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows() {
+    for row in rows {
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
             let _ =
                 if column == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") };

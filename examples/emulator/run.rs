@@ -1,10 +1,10 @@
 //! One run from options to the final table.
 
 use super::args::{Options, Wanted};
-use super::guest;
-use super::kernel::{End, Kernel, Process};
+use super::kernel::Kernel;
+use super::process::{End, Process};
 use super::report::{self, Counters, Screen};
-use super::spaces::{Machine, Spaces};
+use super::{guest, machine};
 use std::time::{Duration, Instant};
 
 /// How often the progress line is drawn anew.
@@ -15,7 +15,7 @@ pub struct Outcome {
     /// Every process, in the order of their births.
     pub processes: Vec<Process>,
     /// Whether frames and swap slots are all back, in words.
-    leaks: Vec<(bool, String)>,
+    leaks: [(bool, String); 2],
 }
 
 /// Runs the guests that `options` names until all have ended.
@@ -28,9 +28,9 @@ pub fn run(options: &Options, screen: &mut Screen) -> Result<Outcome, String> {
         wanted => wanted.to_vec(),
     };
     let programs = wanted.iter().map(guest::find).collect::<Result<Vec<_>, _>>()?;
-    let machine = Machine::new(options)?;
-    let (spaces, port) = (Spaces::new(&machine, options)?, machine.port(options)?);
-    let mut kernel = Kernel::new(spaces, port, options, screen);
+    let ram = machine::ram(options)?;
+    let (memory, port) = (machine::memory(&ram, options)?, machine::port(&ram, options)?);
+    let mut kernel = Kernel::new(memory, port, options, screen);
     for program in &programs {
         kernel.load(program)?;
     }
@@ -42,66 +42,59 @@ pub fn run(options: &Options, screen: &mut Screen) -> Result<Outcome, String> {
             kernel.draw_progress(started.elapsed());
         }
     }
-    let (spaces, processes) = kernel.finish();
-    Ok(Outcome { processes, leaks: spaces.leaks() })
+    Ok(Outcome { leaks: machine::leaks(&kernel.memory), processes: kernel.processes })
 }
 
 impl Outcome {
     /// Prints the tables and the checks. Whether every guest ended as it must, nothing leaked, and the numbers agree.
     pub fn report(&self, screen: &mut Screen) -> bool {
         let (mut total, mut time) = (Counters::default(), Duration::ZERO);
-        let (mut runs, mut memory) = (Vec::new(), Vec::new());
+        let titles = |titles: &[&str]| titles.iter().map(|&title| title.to_owned()).collect::<Vec<_>>();
+        let (first, second) = Counters::TITLES.split_at(Counters::MEMORY);
+        let mut runs = vec![[titles(&["guest", "ended with", "result", "M/s"]), titles(first)].concat()];
+        let mut memory = vec![[titles(&["guest"]), titles(second)].concat()];
+        let mut row = |name: &str, end: &str, verdict: &str, counters: &Counters, time: Duration| {
+            let rate = counters.instructions as f64 / 1e6 / time.as_secs_f64().max(1e-9);
+            let values = counters.values();
+            let (first, second) = values.split_at(Counters::MEMORY);
+            runs.push([&[name.into(), end.into(), verdict.into(), format!("{rate:.1}")], first].concat());
+            memory.push([&[name.to_owned()], second].concat());
+        };
+        let mut right = true;
         for process in &self.processes {
             total += process.counters;
             time += process.time;
+            right &= process.right() != Some(false);
             let verdict = process.right().map_or("-", |right| if right { "right" } else { "WRONG" });
             let end = match process.end() {
                 Some(End::Exit(status)) => format!("exit {status}"),
                 Some(End::Killed(cause)) => cause.clone(),
                 None => "still running".into(),
             };
-            runs.push(run_row(&process.name, [&end, verdict], &process.counters, process.time));
-            memory.push(memory_row(&process.name, &process.counters));
+            row(&process.name, &end, verdict, &process.counters, process.time);
         }
-        runs.push(run_row("total", ["", ""], &total, time));
-        memory.push(memory_row("total", &total));
-        screen.block(&report::table(
-            "guest|ended with|result|instructions|M/s|TLB hits|TLB misses|walks",
-            &runs,
-        ));
-        let header = "guest|minor|major|COW|invalid|protection|clean ev.|dirty ev.|read|written|bytes read|bytes written";
-        screen.block(&report::table(header, &memory));
+        row("total", "", "", &total, time);
+        screen.block(&report::table(&runs));
+        screen.block(&report::table(&memory));
         screen.line("");
-        let served = [total.minor, total.major, total.copies, total.invalid, total.protection];
+        let causes = [total.minor, total.major, total.invalid, total.protection, total.refused];
         let checks = [
-            report::identity("TLB lookups = hits + misses", total.lookups, &[total.hits, total.misses]),
             report::identity(
-                "walks = misses + repeated for a right",
-                total.walks,
-                &[total.misses, total.rewalks],
+                "TLB lookups = hits + misses",
+                total.hits + total.misses,
+                &[total.hits, total.misses],
             ),
-            report::identity("faults = minor + major + COW + invalid + protection", total.faults, &served),
+            report::identity("walks = misses + walks again", total.walks, &[total.misses, total.rewalks]),
+            report::identity(
+                "faults = minor + major + invalid + protection + refused",
+                total.faults,
+                &causes,
+            ),
         ];
-        let mut right = self.processes.iter().all(|process| process.right() != Some(false));
         for (holds, text) in checks.iter().chain(&self.leaks) {
             right &= holds;
             screen.line(text);
         }
         right
     }
-}
-
-fn run_row(name: &str, [end, verdict]: [&str; 2], counters: &Counters, time: Duration) -> Vec<String> {
-    let rate = counters.instructions as f64 / 1e6 / time.as_secs_f64().max(1e-9);
-    let texts =
-        [name.into(), end.into(), verdict.into(), counters.instructions.to_string(), format!("{rate:.1}")];
-    let numbers = [counters.hits, counters.misses, counters.walks];
-    texts.into_iter().chain(numbers.map(|n| n.to_string())).collect()
-}
-
-fn memory_row(name: &str, c: &Counters) -> Vec<String> {
-    let faults = [c.minor, c.major, c.copies, c.invalid, c.protection];
-    let moved = [c.clean, c.dirty, c.pages_in, c.pages_out, c.bytes_in, c.bytes_out];
-    let numbers = faults.iter().chain(&moved).map(u64::to_string);
-    [name.to_owned()].into_iter().chain(numbers).collect()
 }

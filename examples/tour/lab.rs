@@ -1,12 +1,16 @@
 //! What the chapters share: a screen to print on, and machines to measure on.
 
+use softmmu::access::AccessKind;
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
 use softmmu::arch::custom::{Bit, Config, Custom, CustomFormat};
 use softmmu::frame::BuddyAllocator;
 use softmmu::memory::{PhysRange, Ram};
-use softmmu::mmu::Mmu;
+use softmmu::mmu::{AccessError, Mmu};
 use softmmu::radix::Perms;
-use softmmu::table::{PageTable, RadixTable};
+use softmmu::store::MemoryStore;
+use softmmu::table::{PageTable, RadixTable, RadixWalker};
+use softmmu::tlb::Space;
+use softmmu::vm::{Region, SpaceId, VirtualMemory};
 use std::error::Error;
 use std::io::Write as _;
 
@@ -104,4 +108,75 @@ impl Random {
 /// `va` of the `index`th 8-byte word from `base`.
 pub fn word(base: u64, index: u64) -> VirtAddr {
     VirtAddr(base + 8 * index)
+}
+
+/// Virtual memory over a small RAM, with a store for what does not fit.
+pub type Memory<'m> = VirtualMemory<CustomFormat, &'m Ram, BuddyAllocator, MemoryStore>;
+
+/// A program on demand-paged memory, with the processor that runs it.
+pub struct Program<'m> {
+    pub memory: Memory<'m>,
+    pub space: SpaceId,
+    hart: Hart<'m>,
+}
+
+impl<'m> Program<'m> {
+    /// A program with `region`, in `ram` of pages of `page` bytes, with room for `slots` pages in the store.
+    ///
+    /// # Errors
+    /// What the parts say of their sizes.
+    pub fn new(
+        ram: &'m Ram,
+        format: CustomFormat,
+        page: PageSize,
+        slots: u64,
+        region: Region,
+    ) -> Result<Self, Box<dyn Error>> {
+        let frames = BuddyAllocator::new(ram.range(), page)?;
+        let mut memory = VirtualMemory::new(format, ram, frames, MemoryStore::new(page, slots))?;
+        // A load or store here needs one page at a time.
+        memory.set_protected(0);
+        let space = memory.create(Space::default());
+        memory.map(space, region)?;
+        let root = memory.activate(space, &mut ())?;
+        let hart = Mmu::new(Custom::new(RadixWalker { format, root }).unprivileged(), ram, ());
+        Ok(Self { memory, space, hart })
+    }
+
+    /// Loads a word; what is not there is brought in first.
+    ///
+    /// # Errors
+    /// What virtual memory could not do, or the program may not.
+    pub fn load(&mut self, va: VirtAddr) -> Result<u64, Box<dyn Error>> {
+        loop {
+            match self.hart.load(va) {
+                Ok(value) => return Ok(value),
+                Err(error) => self.serve(error, AccessKind::Read)?,
+            }
+        }
+    }
+
+    /// Stores a word likewise.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn store(&mut self, va: VirtAddr, value: u64) -> Told {
+        loop {
+            match self.hart.store(va, value) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.serve(error, AccessKind::Write)?,
+            }
+        }
+    }
+
+    fn serve(&mut self, error: AccessError<softmmu::arch::custom::Fault>, kind: AccessKind) -> Told {
+        let AccessError::Fault(fault) = error else { return Err(error.into()) };
+        self.memory.handle_fault(self.space, fault.va, kind, &mut self.hart)?;
+        Ok(())
+    }
+
+    /// How many faults were served.
+    pub fn faults(&self) -> u64 {
+        self.memory.stats().minor_faults + self.memory.stats().major_faults
+    }
 }

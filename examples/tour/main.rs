@@ -8,10 +8,14 @@
 #![expect(unreachable_pub, reason = "the modules of a program, written like those of a library")]
 
 mod contiguous;
+mod cost;
 mod heap;
 mod isolation;
 mod lab;
+mod locality;
 mod overrun;
+mod page_size;
+mod swap;
 mod tables;
 
 use lab::{Screen, Told};
@@ -28,11 +32,15 @@ tour [OPTIONS]
 /// A chapter: its title, and what tells it.
 pub(crate) type Chapter = (&'static str, fn(&mut Screen) -> Told);
 
-pub(crate) const CHAPTERS: [Chapter; 5] = [
+pub(crate) const CHAPTERS: [Chapter; 9] = [
     ("Enough is free, and yet it does not fit", contiguous::tell),
     ("Two programs in one memory", isolation::tell),
     ("An array overrun, and who notices", overrun::tell),
+    ("More program than memory", swap::tell),
     ("What a page table weighs", tables::tell),
+    ("How large is a page?", page_size::tell),
+    ("Why moving pages pays at all", locality::tell),
+    ("What swap costs", cost::tell),
     ("What paging does not cure", heap::tell),
 ];
 

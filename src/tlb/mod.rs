@@ -28,7 +28,7 @@ pub use config::{
 pub use geometry::{Geometry, GeometryError};
 pub use hierarchy::{ArrayReport, Hierarchy, LevelReport, TlbStats};
 pub use policy::TrueLru;
-pub use set_associative::SetAssociative;
+pub use set_associative::{IndexError, SetAssociative};
 pub use stats::{Fences, LevelStats};
 pub use walk_cache::WalkStats;
 
@@ -230,6 +230,10 @@ impl Scope {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Line(pub u32);
 
+/// log2 of the block around an address that a hit may be remembered for: whatever is said of a [`Line`] holds for
+/// every address of the block.
+pub const BLOCK_BITS: u32 = 12;
+
 /// A successful lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
@@ -237,6 +241,7 @@ pub struct Hit {
     pub entry: TlbEntry,
     /// Where the entry stands, if looking it up again *at once* would change nothing but the hit counter. The `Mmu`
     /// may then answer further accesses to the page by itself, counting them, until the line is touched elsewhere.
+    /// What is remembered is the [block](BLOCK_BITS) around the address, if the entry covers that.
     /// `None` (always correct) when the policy counts every touch.
     pub line: Option<Line>,
     /// Whether this lookup already changed nothing: the entry was the last one touched on its line, or the policy
@@ -245,6 +250,16 @@ pub struct Hit {
     /// Whether lines other than `line` changed as well, or answer differently now: nothing that was remembered about
     /// any line holds.
     pub ripple: bool,
+}
+
+impl Hit {
+    /// The same hit, of which nothing can be remembered.
+    #[inline]
+    #[must_use]
+    pub fn unremembered(self) -> Self {
+        // Its line can no longer say that it has changed.
+        Self { line: None, ripple: self.ripple || !self.repeat, ..self }
+    }
 }
 
 /// What an insertion did.

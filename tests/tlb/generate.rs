@@ -13,8 +13,8 @@ pub enum Op {
     Invalidate(Scope),
 }
 
-/// Page sizes: 4 KiB, a 16 KiB run of entries, 2 MiB.
-pub const SIZES: [u8; 3] = [12, 14, 21];
+/// Page sizes: 4 KiB, a 16 KiB run of entries, 2 MiB, and a toy of 1 KiB.
+pub const SIZES: [u8; 4] = [12, 14, 21, 10];
 const SPAN: u64 = 4 << 21;
 
 pub fn spaces() -> impl Strategy<Value = Space> {
@@ -29,7 +29,8 @@ pub fn addresses() -> impl Strategy<Value = u64> {
 }
 
 pub fn entries() -> impl Strategy<Value = TlbEntry> {
-    let sizes = (prop_oneof![4 => Just(0_usize), 1 => Just(1), 1 => Just(2)], 0_usize..4, 0_usize..4);
+    let sizes =
+        (prop_oneof![8 => Just(0_usize), 2 => Just(1), 2 => Just(2), 1 => Just(3)], 0_usize..5, 0_usize..5);
     let words = (any::<u64>(), any::<u16>(), 0_u8..4);
     (addresses(), addresses(), spaces(), prop::bool::weighted(0.2), sizes, words).prop_map(
         |(va, gpa, space, global, (size, leaf, leaf2), (rights, attr, level))| {

@@ -1,6 +1,8 @@
 //! The TLB models against naive reference models.
 
+mod contract;
 mod generate;
+mod indexed;
 mod naive;
 mod ranges;
 mod set_associative;

@@ -62,9 +62,13 @@ impl Level {
         self.arrays.iter().map(|array| array.tlb.lines()).sum()
     }
 
+    /// The arrays that serve `side`.
+    pub(super) fn serving(&self, side: Side) -> impl Iterator<Item = &Array> {
+        self.arrays.iter().filter(move |array| array.sides.serve(side))
+    }
+
     pub(super) fn peek(&self, key: &Key, side: Side) -> Option<TlbEntry> {
-        let mut arrays = self.arrays.iter().filter(|array| array.sides.serve(side));
-        arrays.find_map(|array| array.tlb.peek(key, side))
+        self.serving(side).find_map(|array| array.tlb.peek(key, side))
     }
 
     pub(super) fn drop_scope(&mut self, scope: &Scope) -> u64 {

@@ -19,10 +19,10 @@ impl Hierarchy {
                 Some(entry)
             });
             if let Some(entry) = found {
-                let filled = self.fill(depth, entry, key.va, side);
+                let (filled, piece) = self.fill(depth, entry, key.va, side);
                 // Where the first level's policy is not settled, the entry cannot be remembered, yet its line changed.
                 let ripple = filled.ripple || filled.line != filled.touched;
-                return Some(Hit { entry, line: filled.line, repeat: false, ripple });
+                return Some(Hit { entry: piece, line: filled.line, repeat: false, ripple });
             }
         }
         self.misses[side as usize] += 1;
@@ -31,8 +31,15 @@ impl Hierarchy {
         None
     }
 
-    /// Puts `entry` into the first `depth` lower levels, as far as they are fed by walks, and into the first level.
-    pub(super) fn fill(&mut self, depth: usize, entry: TlbEntry, va: u64, side: Side) -> Inserted {
+    /// Puts `entry` into the first `depth` lower levels, as far as they are fed by walks, and into the first level;
+    /// with what that took of it, or the whole entry if nothing.
+    pub(super) fn fill(
+        &mut self,
+        depth: usize,
+        entry: TlbEntry,
+        va: u64,
+        side: Side,
+    ) -> (Inserted, TlbEntry) {
         let mut ripple = false;
         for level in (0..depth).rev() {
             if self.lower[level].feed == Feed::Walks {
@@ -40,23 +47,21 @@ impl Hierarchy {
             }
         }
         let Some((array, piece)) = self.first.take(entry, va, side) else {
-            return Inserted { line: None, touched: None, evicted: None, ripple };
+            return (Inserted { line: None, touched: None, evicted: None, ripple }, entry);
         };
         let inserted = array.tlb.insert(piece, side);
         let (line, touched) = (inserted.line, inserted.touched);
         let (line, touched) = (line.map(|line| array.line(line)), touched.map(|line| array.line(line)));
-        // Who asked has the whole page and may remember 4 KiB of it, so the first level must hold as much.
-        let line = line.filter(|_| piece.size_bits == entry.size_bits || piece.size_bits >= 12);
+        // As within one array, a smaller page may answer before this one, and this one before a larger.
+        let size = piece.size_bits;
+        let line = line.filter(|_| !self.first.serving(side).any(|array| array.tlb.holds_below(size.into())));
         ripple |= inserted.ripple;
-        ripple |= self
-            .first
-            .arrays
-            .iter()
-            .any(|array| array.config.min_bits > piece.size_bits && array.tlb.encloses(&piece));
+        let mut arrays = self.first.arrays.iter();
+        ripple |= arrays.any(|array| array.config.min_bits > size && array.tlb.encloses(&piece));
         if let Some(evicted) = inserted.evicted {
             ripple |= self.fall(0, evicted, side);
         }
-        Inserted { line, touched, evicted: inserted.evicted, ripple }
+        (Inserted { line, touched, evicted: inserted.evicted, ripple }, piece)
     }
 
     /// Puts `entry` into a lower level; whether anything left the first level on account of it.

@@ -14,7 +14,7 @@ pub use report::{ArrayReport, LevelReport, TlbStats};
 
 use super::config::{Feed, TlbConfig};
 use super::walk_cache::WalkCaches;
-use super::{ConfigError, Fences, Hit, Inserted, Key, Scope, Side, Space, Tlb, TlbEntry};
+use super::{BLOCK_BITS, ConfigError, Fences, Hit, Inserted, Key, Scope, Side, Space, Tlb, TlbEntry};
 use crate::radix::{Leaf, PteRef, Stage, Subtable};
 use alloc::{boxed::Box, vec::Vec};
 use array::Level;
@@ -85,11 +85,14 @@ impl Hierarchy {
 impl Tlb for Hierarchy {
     #[inline(always)]
     fn lookup(&mut self, key: &Key, side: Side) -> Option<Hit> {
+        let mut smaller = false;
         for array in &mut self.first.arrays {
             if array.sides.serve(side) && !array.tlb.is_empty() {
                 if let Some(hit) = array.tlb.lookup(key, side) {
-                    return Some(array.place(hit));
+                    let hit = array.place(hit);
+                    return Some(if smaller { hit.unremembered() } else { hit });
                 }
+                smaller |= array.tlb.holds_below(BLOCK_BITS);
             }
         }
         self.lookup_lower(key, side)
@@ -106,7 +109,10 @@ impl Tlb for Hierarchy {
             _ => entry.va,
         };
         let depth = self.lower.len();
-        self.fill(depth, entry, va, side)
+        let (inserted, piece) = self.fill(depth, entry, va, side);
+        // Which piece is wanted was a guess, if the key looked up last was a hit without the right.
+        let whole = piece.size_bits == entry.size_bits;
+        Inserted { line: inserted.line.filter(|_| whole), ..inserted }
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {

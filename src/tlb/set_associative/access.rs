@@ -1,9 +1,10 @@
 //! Lookup and insertion.
 
 use super::{NO_KEY, NONE, SetAssociative};
+use crate::addr::low_mask;
 use crate::tlb::policy::WayPolicy;
 use crate::tlb::slot::{Slot, clamp, find_way, want};
-use crate::tlb::{Hit, Inserted, Key, Line, Scope, Side, Tlb, TlbEntry};
+use crate::tlb::{BLOCK_BITS, Hit, Inserted, Key, Line, Scope, Side, Tlb, TlbEntry};
 
 /// A hit, small enough for two registers; the index is [`NONE`] for a miss.
 struct Found {
@@ -50,7 +51,10 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         match self.slots.get(found.index as usize) {
             Some(slot) => {
                 self.stats.hits[side as usize] += 1;
-                hit(slot, found.set as usize, found.repeat)
+                let hit = hit(slot, found.set as usize, found.repeat);
+                // Beside an entry smaller than a block, nothing can be said of the block.
+                let whole = !self.holds_below(clamp(slot.size_bits()).min(BLOCK_BITS));
+                hit.map(|hit| if whole { hit } else { hit.unremembered() })
             }
             None => {
                 self.stats.misses[side as usize] += 1;
@@ -96,7 +100,8 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
                         self.count_out(old.size_bits());
                     }
                     let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index as usize);
-                    return Self::inserted(set, settled, Some(old.entry()), ripple);
+                    let steady = settled && !self.holds_below(shift);
+                    return Self::inserted(set, steady, Some(old.entry()), ripple);
                 }
             }
         }
@@ -135,8 +140,8 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// Insertion in general.
     #[inline(never)]
     fn insert_anyhow(&mut self, entry: &TlbEntry) -> Inserted {
-        self.missed = NO_KEY;
         let shift = clamp(entry.size_bits);
+        self.missed = NO_KEY;
         let new = Slot::new(entry, self.generation_want | want(0, shift));
         let set = self.set_of(entry.va >> shift);
         let (start, ways) = self.ways(set);
@@ -176,12 +181,20 @@ impl<P: WayPolicy> SetAssociative<P> {
         self.stats.fills += u64::from(same.is_none());
         self.stats.evictions += u64::from(evicted.is_some());
         let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index);
+        let steady = steady && !self.holds_below(shift);
         Self::inserted(set, steady, evicted, ripple)
     }
 
-    /// The report of an insertion into `set`; `steady` if looking the entry up at once would change nothing.
+    /// Whether pages smaller than `2^shift` bytes are resident.
     #[inline(always)]
-    fn inserted(set: usize, steady: bool, evicted: Option<TlbEntry>, ripple: bool) -> Inserted {
+    pub(in crate::tlb) fn holds_below(&self, shift: u32) -> bool {
+        self.sizes & low_mask(shift) != 0
+    }
+
+    /// The report of an insertion into `set`; `steady` if looking the entry up at once would change nothing, and no
+    /// smaller page can answer before it.
+    #[inline(always)]
+    pub(super) fn inserted(set: usize, steady: bool, evicted: Option<TlbEntry>, ripple: bool) -> Inserted {
         let line = Line(set as u32);
         let stands = if steady && !P::COUNTS_TOUCHES { Some(line) } else { None };
         Inserted { line: stands, touched: Some(line), evicted, ripple }
@@ -189,7 +202,7 @@ impl<P: WayPolicy> SetAssociative<P> {
 
     /// Whether a larger page in another set answered until now for a part of the page in the slot `index`.
     #[inline(never)]
-    fn is_shadowed(&self, index: usize) -> bool {
+    pub(super) fn is_shadowed(&self, index: usize) -> bool {
         self.slots.get(index).is_some_and(|new| self.is_enclosed(new))
     }
 

@@ -9,7 +9,10 @@
 //! sets that can hold it; dropping a space looks only into the sets that it has filled.
 
 mod access;
+mod indexed;
 mod invalidate;
+
+pub use indexed::IndexError;
 
 use super::occupancy::Occupancy;
 use super::policy::{TrueLru, WayPolicy};

@@ -1,0 +1,104 @@
+//! Software-managed use: entries written, read and found by their index, as MIPS's TLBWI, TLBWR, TLBR and TLBP do.
+//!
+//! ```
+//! use softmmu::addr::{Asid, Vmid};
+//! use softmmu::tlb::{Geometry, IndexError, Key, SetAssociative, Side, Space, Tlb, TlbEntry};
+//!
+//! // 48 entries, the first of them wired: the handler of a refill exception writes the others at random.
+//! let mut tlb: SetAssociative = SetAssociative::new(Geometry::fully_associative(48))?;
+//! let space = Space::new(0, Vmid(0), Asid(7));
+//! let entry = TlbEntry {
+//!     va: 0x40_0000, pa: 0x8000, gpa: 0x8000, rights: 0b11, space, global: false,
+//!     size_bits: 12, leaf_bits: 12, leaf2_bits: 0, level: 0, attr: 0,
+//! };
+//! tlb.write(0, entry)?; // TLBWI
+//!
+//! let key = Key { va: 0x40_0123, space };
+//! assert_eq!(tlb.index_of(&key), Some(0)); // TLBP
+//! assert_eq!(tlb.read(0), Some(entry)); // TLBR
+//! assert!(tlb.lookup(&key, Side::Data).is_some());
+//! assert!(matches!(tlb.write(48, entry), Err(IndexError::Range { index: 48, entries: 48 })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use super::{NO_KEY, NONE, SetAssociative};
+use crate::tlb::policy::WayPolicy;
+use crate::tlb::slot::{Slot, clamp, want};
+use crate::tlb::{Inserted, Key, TlbEntry};
+
+/// Why an entry cannot be written at an index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// There is no such index.
+    #[error("index {index} is beyond the last of {entries} entries")]
+    Range {
+        /// The index.
+        index: usize,
+        /// How many there are.
+        entries: usize,
+    },
+    /// A lookup of the entry would not look there.
+    #[error("index {index} is in set {set}, but the page is looked for in set {wanted}")]
+    Set {
+        /// The index.
+        index: usize,
+        /// Its set.
+        set: usize,
+        /// The entry's set.
+        wanted: usize,
+    },
+}
+
+impl<P: WayPolicy> SetAssociative<P> {
+    /// The entry at `index` (set times ways plus way), if it is valid.
+    #[must_use]
+    pub fn read(&self, index: usize) -> Option<TlbEntry> {
+        self.slots.get(index).filter(|slot| slot.is_live(self.generation)).map(Slot::entry)
+    }
+
+    /// Where the entry that answers `key` stands. Nothing is counted and no policy told.
+    #[must_use]
+    pub fn index_of(&self, key: &Key) -> Option<usize> {
+        self.find(key).map(|(index, _)| index)
+    }
+
+    /// Puts `entry` at `index`, whatever is there; an entry of the same tag elsewhere goes. The policy sees a fill.
+    ///
+    /// # Errors
+    /// [`IndexError`]; then nothing has changed.
+    pub fn write(&mut self, index: usize, entry: TlbEntry) -> Result<Inserted, IndexError> {
+        let entries = self.slots.len();
+        if index >= entries {
+            return Err(IndexError::Range { index, entries });
+        }
+        let set = index / self.geometry.ways;
+        let shift = clamp(entry.size_bits);
+        let wanted = self.set_of(entry.va >> shift);
+        if set != wanted {
+            return Err(IndexError::Set { index, set, wanted });
+        }
+        self.remove(&entry);
+        self.missed = NO_KEY;
+        let settled = self.policy.fill(set, index - set * self.geometry.ways);
+        let (Some(slot), Some(state)) = (self.slots.get_mut(index), self.sets.get_mut(set)) else {
+            return Err(IndexError::Range { index, entries });
+        };
+        let old = core::mem::replace(slot, Slot::new(&entry, self.generation_want | want(0, shift)));
+        state.last = if settled { index as u32 } else { NONE };
+        if state.generation != self.generation {
+            (state.generation, state.live) = (self.generation, 0);
+        }
+        let evicted = old.is_live(self.generation).then(|| old.entry());
+        state.live += u32::from(evicted.is_none());
+        self.count_in(set, index);
+        if evicted.is_some() {
+            self.count_out(old.size_bits());
+            self.stats.evictions += 1;
+        }
+        self.stats.fills += 1;
+        let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index);
+        let steady = settled && !self.holds_below(shift);
+        Ok(Self::inserted(set, steady, evicted, ripple))
+    }
+}

@@ -31,12 +31,15 @@ fn config() -> impl Strategy<Value = Config> {
     )
 }
 
+/// Whether a format has entries with just these rights.
+type Sayable = Box<dyn Fn(&Config, Perms) -> bool>;
+
 /// What a format can say, in plain words.
 struct Can {
     /// Bits of physical address, by level.
     width: fn(&Config, u32) -> u32,
     leaf: fn(&Config, u32) -> bool,
-    perms: Box<dyn Fn(&Config, Perms) -> bool>,
+    perms: Sayable,
 }
 
 /// Encodes one leaf and one table and reads them back.
@@ -97,7 +100,7 @@ fn round_trip<F: Encode>(
     Ok(())
 }
 
-fn ordinary(xd: bool) -> Box<dyn Fn(&Config, Perms) -> bool> {
+fn ordinary(xd: bool) -> Sayable {
     Box::new(move |_, perms| perms.contains(Perms::READ) && (xd || perms.contains(Perms::EXECUTE)))
 }
 

@@ -159,6 +159,18 @@ pub enum Control {
     },
 }
 
+/// Carries out a change that concerns rights alone: nothing to check and nothing to drop. False for any other.
+fn set_right(registers: &mut Registers, change: Control) -> bool {
+    match change {
+        Control::Pkru(value) => registers.pkru = value,
+        Control::Pkrs(value) => registers.pkrs = value,
+        Control::Ac(value) => registers.ac = value,
+        Control::Cpl(value) => registers.cpl = value & 3,
+        _ => return false,
+    }
+    true
+}
+
 /// Carries out `change` on `x86`; see [`Arch::control`](crate::arch::Arch::control).
 pub(super) fn apply<P: PteMemory>(
     x86: &mut X86,
@@ -166,6 +178,9 @@ pub(super) fn apply<P: PteMemory>(
     memory: &mut P,
     drop: &mut dyn FnMut(Scope),
 ) -> Result<(), WalkError<Fault>> {
+    if set_right(&mut x86.registers, change) {
+        return Ok(());
+    }
     let old = *x86;
     let mut next = old;
     let registers = &mut next.registers;
@@ -198,15 +213,12 @@ pub(super) fn apply<P: PteMemory>(
             refuse_if(lme && registers.cr0.contains(Cr0::PG))?;
             settle_lma(registers);
         }
-        Control::Pkru(value) => registers.pkru = value,
-        Control::Pkrs(value) => registers.pkrs = value,
+        Control::Pkru(_) | Control::Pkrs(_) | Control::Ac(_) | Control::Cpl(_) => {}
         Control::Pat(value) => {
             // SDM 12.12.2: encodings 2, 3 and 8 up are reserved.
             refuse_if(value.to_le_bytes().iter().any(|ty| matches!(ty, 2 | 3 | 8..)))?;
             registers.pat = value;
         }
-        Control::Ac(value) => registers.ac = value,
-        Control::Cpl(value) => registers.cpl = value & 3,
         Control::Pdptes(values) => {
             pdpte::check(&next.config, &values)?;
             next.pdptes = values;

@@ -7,6 +7,7 @@
 //! the end, and a TLB must count alike with the filter and without.
 #![expect(unreachable_pub, reason = "the modules of one test are nobody's interface")]
 
+mod aarch64;
 mod engine;
 mod guest;
 #[path = "../conformance/tlb.rs"]
@@ -89,5 +90,10 @@ proptest! {
     #[test]
     fn x86(tape in tape(400..1600)) {
         run::<x86::X86Guest>(&tape.0);
+    }
+
+    #[test]
+    fn aarch64(tape in tape(400..1600)) {
+        run::<aarch64::Aarch64Guest>(&tape.0);
     }
 }

@@ -4,7 +4,7 @@ use softmmu::addr::{Asid, VirtAddr};
 use softmmu::arch::aarch64::{Granule, RegimeKind, Register, Tlbi, TlbiTarget};
 
 use crate::machine::{
-    AF, BLOCK, GUEST, Machine, NG, PAGE, RAM, RO, ROOTS, Read, S2, TCR, USER, Write, refused,
+    AF, BLOCK, GUEST, Machine, NG, PAGE, RAM, RO, ROOTS, Read, S2, TCR, USER, USER_MODE, Write, refused,
 };
 
 const DATA: u64 = RAM + 0x80_0000;
@@ -178,4 +178,31 @@ fn a_broken_copy_on_write_reaches_the_new_frame() {
     m.mmu.store(VirtAddr(0x1000), 2u64).expect("its own copy");
     assert_eq!(m.mmu.load::<u64>(VirtAddr(0x1000)), Ok(2));
     assert_eq!((m.word(DATA), m.word(DATA + 0x1000)), (1, 2));
+}
+
+#[test]
+fn a_fence_by_intermediate_address_drops_every_fragment_of_its_block() {
+    let mut m = Machine::new(TCR, GUEST);
+    m.identity();
+    m.put(ROOTS[2], 0x8000_0000, 2, RAM + 0x80_0000 | BLOCK | S2);
+    for page in 0..4u64 {
+        m.page(0x1_0000 + page * 0x1000, 0x8000_0000 + page * 0x1000 | AF);
+        assert_eq!(m.access(Read, 0x1_0000 + page * 0x1000), Ok(DATA + page * 0x1000));
+    }
+    m.put(ROOTS[2], 0x8000_0000, 2, RAM + 0x40_0000 | BLOCK | S2);
+    m.tlbi(Tlbi::intermediate(0x801f_f000, 1, Granule::K4, true));
+    for page in 0..4u64 {
+        assert_eq!(m.access(Read, 0x1_0000 + page * 0x1000), Ok(RAM + 0x40_0000 + page * 0x1000));
+    }
+}
+
+#[test]
+fn turning_stage_1_off_lets_nobody_be_kept_out_by_its_tables() {
+    // E0PD0 speaks of TTBR0's tables; with stage 1 off there are none, and a hit is a hit.
+    let mut m = Machine::new(TCR | 1 << 55, GUEST);
+    m.identity();
+    m.enter(USER_MODE);
+    m.write(Register::SctlrEl1, 0x30d0_0804);
+    assert_eq!(m.access(Read, DATA), Ok(DATA));
+    assert_eq!(m.walks(|m| m.access(Read, DATA)), (0, Ok(DATA)));
 }

@@ -1,5 +1,7 @@
 //! An AArch64 core at EL1 and EL0 with two processes, alone and as a guest behind stage 2, in all granules.
 
+use std::collections::HashMap;
+
 use softmmu::access::{Access, AccessKind, Width};
 use softmmu::addr::{Asid, VirtAddr, low_mask};
 use softmmu::arch::aarch64::{
@@ -28,6 +30,10 @@ pub struct Aarch64Guest {
     second: Tree,
     /// Stage 2's entry for the guest's own tables.
     identity: Slot,
+    /// The last access and where it was aimed: edits come back to it, and so do accesses.
+    last: Option<(Stage, Slot, Access<Flavor>)>,
+    /// What was last written to each slot, by its first place.
+    written: HashMap<u64, u64>,
     pstate: Pstate,
     sctlr: u64,
     tcr: u64,
@@ -115,7 +121,8 @@ impl Aarch64Guest {
         if tape.chance(4) {
             return tape.next() & !1;
         }
-        if let Some(child) = slot.child.filter(|_| !tape.chance(15)) {
+        let large = if stage == Stage::Guest { 40 } else { 15 };
+        if let Some(child) = slot.child.filter(|_| !tape.chance(large)) {
             let bound = if stage != Stage::Second && tape.chance(8) { 1 << (59 + tape.below(4)) } else { 0 };
             return child | 3 | bound;
         }
@@ -191,10 +198,10 @@ impl Aarch64Guest {
     }
 
     /// The fences for one entry of stage 1, for every VMID: by address, ASID or range where they suffice.
-    fn fences(&self, slot: &Slot, va: u64, tape: &mut Tape<'_>) -> Vec<Act<Aarch64>> {
+    fn fences(&self, slot: &Slot, va: u64, by_address: bool, tape: &mut Tape<'_>) -> Vec<Act<Aarch64>> {
         let regime = RegimeKind::El10;
         let all = |target| Act::Fence(Tlbi { regime, target });
-        if slot.level > 0 || tape.chance(20) {
+        if !by_address || tape.chance(20) {
             if tape.chance(50) {
                 return vec![all(TlbiTarget::AllVmids)];
             }
@@ -224,9 +231,10 @@ impl Aarch64Guest {
 
     /// An entry changes.
     fn edit(&mut self, tape: &mut Tape<'_>) -> Vec<Act<Aarch64>> {
-        let (stage, tree) = match tape.below(4) {
-            0..=1 => (Stage::Host, &self.host),
-            2 => (Stage::Guest, &self.guest),
+        let aimed = self.last.filter(|_| tape.chance(50));
+        let (stage, tree) = match (aimed, tape.below(4)) {
+            (Some((Stage::Host, ..)), _) | (None, 0..=1) => (Stage::Host, &self.host),
+            (Some((Stage::Guest, ..)), _) | (None, 2) => (Stage::Guest, &self.guest),
             _ => (Stage::Second, &self.second),
         };
         if stage == Stage::Second && tape.chance(30) {
@@ -234,11 +242,16 @@ impl Aarch64Guest {
             acts.push(Act::Fence(Tlbi { regime: RegimeKind::El10, target: TlbiTarget::AllVmids }));
             return acts;
         }
-        let slot = tape.pick(&tree.slots);
-        let mut acts = write(&slot, Width::W8, self.entry(stage, &slot, tape));
+        let slot = aimed.map_or_else(|| tape.pick(&tree.slots), |(_, slot, _)| slot);
+        let entry = self.entry(stage, &slot, tape);
+        let mut acts = write(&slot, Width::W8, entry);
         let va = slot.va + tape.below(1 << self.shift(&slot));
-        if stage != Stage::Second || slot.level > 0 {
-            acts.extend(self.fences(&slot, va, tape));
+        // What a leaf translated goes with one address of it, however large; what a table led to goes as a whole.
+        let place = slot.places.into_iter().flatten().next();
+        let old = place.and_then(|place| self.written.insert(place, entry));
+        let by_address = slot.level == 0 || old.is_none_or(|old| old & 3 != 3);
+        if stage != Stage::Second || !by_address {
+            acts.extend(self.fences(&slot, va, by_address, tape));
         } else {
             for vmid in VMIDS {
                 let fence = Tlbi::intermediate(va, 1 + tape.below(2), self.granule, tape.chance(50));
@@ -289,6 +302,8 @@ impl Guest for Aarch64Guest {
             guest,
             second: behind,
             identity,
+            last: None,
+            written: HashMap::new(),
             pstate,
             sctlr: SCTLR | M,
             tcr,
@@ -305,13 +320,17 @@ impl Guest for Aarch64Guest {
 
     fn start(&mut self, tape: &mut Tape<'_>) -> Vec<Act<Aarch64>> {
         let mut acts = Vec::new();
+        let mut written = HashMap::new();
         for (stage, tree) in
             [(Stage::Host, &self.host), (Stage::Guest, &self.guest), (Stage::Second, &self.second)]
         {
             for slot in &tree.slots {
-                acts.extend(write(slot, Width::W8, self.entry(stage, slot, tape)));
+                let entry = self.entry(stage, slot, tape);
+                acts.extend(write(slot, Width::W8, entry));
+                written.extend(slot.places.into_iter().flatten().next().map(|place| (place, entry)));
             }
         }
+        self.written = written;
         acts.extend(write(&self.identity, Width::W8, self.identity.va | 1 | 3 << 6 | 0xf << 2 | AF));
         self.tcr |= tape.next() & 3 << 39;
         self.vtcr |= tape.next() & VTCR_BITS;
@@ -341,11 +360,14 @@ impl Guest for Aarch64Guest {
                     _ => (tape.pick(&[AccessKind::Read, AccessKind::Write]), Flavor::Unprivileged),
                 };
                 let flat = self.sctlr & M == 0;
-                let tree = match (self.virtual_machine, flat) {
-                    (true, true) => &self.second,
-                    (true, false) => &self.guest,
-                    (false, _) => &self.host,
+                let (stage, tree) = match (self.virtual_machine, flat) {
+                    (true, true) => (Stage::Second, &self.second),
+                    (true, false) => (Stage::Guest, &self.guest),
+                    (false, _) => (Stage::Host, &self.host),
                 };
+                if let Some((_, _, access)) = self.last.filter(|_| tape.chance(30)) {
+                    return Step::Access(access);
+                }
                 let slot = tape.pick(&tree.slots);
                 let va = slot.va.wrapping_add(offset(tape, self.shift(&slot)));
                 let va = if flat && !self.virtual_machine { tape.pick(&DATA) + offset(tape, 12) } else { va };
@@ -353,7 +375,9 @@ impl Guest for Aarch64Guest {
                 let tag = if tape.chance(10) { tape.next() << 56 } else { 0 };
                 let bent = if tape.chance(2) { 1 << 50 } else { 0 };
                 let va = VirtAddr((va | upper) ^ tag ^ bent);
-                Step::Access(Access { va, len: tape.pick(&[1, 2, 4, 8]), kind, flavor })
+                let access = Access { va, len: tape.pick(&[1, 2, 4, 8]), kind, flavor };
+                self.last = Some((stage, slot, access));
+                Step::Access(access)
             }
             11..=13 => Step::Kernel(self.control(tape)),
             _ => Step::Kernel(self.edit(tape)),

@@ -223,7 +223,8 @@ impl Aarch64 {
             };
             stage1::flat(&request, self.config.pa_bits, attributes)?
         };
-        let half = if !self.regime.kind.two_ranges() {
+        // E0PD is about the halves' tables: without tables nobody is kept out.
+        let half = if !self.regime.kind.two_ranges() || !self.regime.stage1 {
             Rights::HALVES
         } else if upper {
             Rights::UPPER

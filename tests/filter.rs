@@ -282,5 +282,7 @@ fn the_filter_answers() {
         }
     }
     let stats = machine.mmu.stats();
-    assert_eq!(stats.filter_hits, 9 * 16 * 3, "{stats:?}");
+    // Round 0 walks for the store, and its load and fetch touch the line again, which opens their windows; the window
+    // for stores opens in round 1.
+    assert_eq!(stats.filter_hits, 8 * 16 * 3 + 16 * 2, "{stats:?}");
 }

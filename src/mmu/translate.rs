@@ -125,33 +125,38 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             self.rippled(hit.ripple);
             if self.arch.permits(context, access, &hit.entry) {
                 used(&hit.entry);
+                // A window is worth its opening where the line is touched twice in a row.
                 return self.finish(context, access, key.va, &hit.entry, hit.line.filter(|_| hit.repeat));
             }
             rewalk = true;
         }
-        let (entry, line) = self.walk_and_fill(context, access, &key, rewalk)?;
-        used(&entry);
-        self.finish(context, access, key.va, &entry, line)
+        self.miss(context, access, &key, rewalk, used)
     }
 
     /// Nothing cached serves: walks, and caches what the walk yields.
+    ///
+    /// No window is opened: where another cached translation answered and did not give the right, it may go on
+    /// answering before the new one. The next lookup will tell.
     #[inline(never)]
-    fn walk_and_fill(
+    fn miss(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
         key: &Key,
         rewalk: bool,
-    ) -> Result<(TlbEntry, Option<Line>), AccessError<A::Fault>> {
+        used: impl FnOnce(&TlbEntry),
+    ) -> Result<Place, AccessError<A::Fault>> {
         self.stats.walks += 1;
         self.stats.rewalks += u64::from(rewalk);
-        let entry = self.walk(context, access, key.space)?;
+        let entry = match self.walk(context, access, key.space) {
+            Ok(entry) => entry,
+            Err(error) => self.walk_again(context, access, key.space, error)?,
+        };
         let inserted = self.tlb.insert(entry, side(access.kind));
         self.touched(inserted.touched);
         self.rippled(inserted.ripple);
-        // Where another cached translation answered and did not give the right, it may go on answering before this
-        // one: the next lookup will tell.
-        Ok((entry, inserted.line.filter(|_| !rewalk)))
+        used(&entry);
+        self.finish(context, access, key.va, &entry, None)
     }
 
     /// Translation is off: the walk yields the identity, and no TLB sees it.
@@ -162,7 +167,10 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
     ) -> Result<TlbEntry, AccessError<A::Fault>> {
         self.stats.bare += 1;
-        self.walk(context, access, Space::default())
+        match self.walk(context, access, Space::default()) {
+            Ok(entry) => Ok(entry),
+            Err(error) => self.walk_again(context, access, Space::default(), error),
+        }
     }
 
     /// From a translation to the bytes: how far it reaches, whether they may be reached, and the filter.
@@ -182,7 +190,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if let Err(fault) = self.arch.check_physical(context, access, pa, len) {
             return Err(self.faulted(AccessError::Fault(fault)));
         }
-        self.open(context, access, pa, entry.size_bits, line);
+        if line.is_some() || entry.size_bits >= WINDOW_BITS && self.is_bare(access.kind) {
+            self.open(context, access, pa, entry.size_bits, line);
+        }
         Ok(Place { pa, len })
     }
 
@@ -216,8 +226,14 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         }
     }
 
-    /// Lets the filter answer for the page from now on, if everything about an access there would be the same.
+    /// Whether ordinary accesses of `kind` are untranslated now.
     #[inline]
+    fn is_bare(&self, kind: AccessKind) -> bool {
+        if kind == AccessKind::Execute { self.contexts.fetch_bare } else { self.contexts.data_bare }
+    }
+
+    /// Lets the filter answer for the page from now on, if everything about an access there would be the same.
+    #[inline(never)]
     fn open(
         &mut self,
         context: &A::Context,
@@ -227,15 +243,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         line: Option<Line>,
     ) {
         let through = through(access.kind);
-        let bare = match through {
-            Through::Execute => self.contexts.fetch_bare,
-            Through::Read | Through::Write => self.contexts.data_bare,
-        };
-        if !self.filtering
-            || access.flavor != A::Flavor::default()
-            || size_bits < WINDOW_BITS
-            || (line.is_none() && !bare)
-        {
+        if !self.filtering || access.flavor != A::Flavor::default() || size_bits < WINDOW_BITS {
             return;
         }
         let host = if through == Through::Write { HostAccess::Write } else { HostAccess::Read };
@@ -250,28 +258,39 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         }
     }
 
-    /// Walks, beginning again when another hart was faster.
+    /// Walks once.
+    #[inline(always)]
     fn walk(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
         space: Space,
+    ) -> Result<TlbEntry, WalkError<A::Fault>> {
+        let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
+        let walked = self.arch.walk(context, access, &mut port);
+        self.stats.pte_reads += port.reads;
+        walked
+    }
+
+    /// After a walk that ended in `error`: begins again as long as another hart was faster.
+    #[cold]
+    #[inline(never)]
+    fn walk_again(
+        &mut self,
+        context: &A::Context,
+        access: &Access<A::Flavor>,
+        space: Space,
+        mut error: WalkError<A::Fault>,
     ) -> Result<TlbEntry, AccessError<A::Fault>> {
-        let mut error = WalkError::Raced;
-        for _ in 0..MAX_RACES {
-            let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
-            let walked = self.arch.walk(context, access, &mut port);
-            self.stats.pte_reads += port.reads;
-            match walked {
+        for _ in 1..MAX_RACES {
+            if !matches!(error, WalkError::Raced) {
+                break;
+            }
+            self.stats.races += 1;
+            self.tlb.walk_raced();
+            match self.walk(context, access, space) {
                 Ok(entry) => return Ok(entry),
-                Err(WalkError::Raced) => {
-                    self.stats.races += 1;
-                    self.tlb.walk_raced();
-                }
-                Err(other) => {
-                    error = other;
-                    break;
-                }
+                Err(other) => error = other,
             }
         }
         Err(self.faulted(AccessError::from_walk(error, access.va, MAX_RACES)))

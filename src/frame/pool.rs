@@ -27,8 +27,8 @@ pub enum PoolError {
         /// The size of a frame.
         frame: PageSize,
     },
-    /// Two ranges share frames.
-    #[error("the ranges {first} and {second} share frames")]
+    /// Two ranges share bytes.
+    #[error("the ranges {first} and {second} share bytes")]
     Overlap {
         /// The lower range.
         first: PhysRange,
@@ -121,15 +121,21 @@ impl<Z: Zone> Pool<Z> {
         reserved.sort_unstable();
         let mut spans: Vec<PhysRange> = ranges.into_iter().collect();
         spans.sort_unstable_by_key(PhysRange::first);
-        for pair in spans.windows(2) {
-            if let &[first, second] = pair {
-                if first.overlaps(&second) {
-                    return Err(PoolError::Overlap { first, second });
+        let mut joined: Vec<PhysRange> = Vec::new();
+        for range in spans {
+            match joined.last_mut() {
+                Some(last) if last.overlaps(&range) => {
+                    return Err(PoolError::Overlap { first: *last, second: range });
                 }
+                // Side by side: a run may lie across the border.
+                Some(last) if last.last().checked_add(1) == Some(range.first()) => {
+                    *last = PhysRange::inclusive(last.first().0, range.last().0);
+                }
+                _ => joined.push(range),
             }
         }
         let mut zones = Vec::new();
-        for range in spans {
+        for range in joined {
             let (first, end) = whole_frames(range, frame);
             if first == end {
                 continue;

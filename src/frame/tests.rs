@@ -94,6 +94,17 @@ fn buddies_grow_together_again() {
 }
 
 #[test]
+fn a_run_may_lie_across_two_ranges_side_by_side() {
+    fn check<Z: Zone>() {
+        let mut pool = Pool::<Z>::with_reserved([pages(33, 15), pages(1, 32)], [], FRAME).unwrap();
+        assert_eq!(pool.allocate(4), Ok(PhysAddr(16 << 12)));
+        assert_eq!(pool.allocate(4), Ok(PhysAddr(32 << 12)));
+    }
+    check::<Bitmap>();
+    check::<Buddy>();
+}
+
+#[test]
 fn the_bitmap_goes_on_where_it_stopped() {
     let mut frames = BitmapAllocator::new(pages(0, 256), FRAME).unwrap();
     let first = frames.allocate(0).unwrap();

@@ -5,11 +5,10 @@
 //!
 //! # Ordering
 //!
-//! * Plain loads are *relaxed*: a guest orders its own loads with its own fences, which its emulator executes as host
-//!   fences.
-//! * Stores are *release* and table-entry loads *acquire*, because a walk follows what it reads: whoever stores an
-//!   entry that points at a table must have the table's content seen through it, though the walker runs no fence.
-//!   Both are plain moves on x86 hosts.
+//! * Loads are *relaxed*: a guest orders its own loads with its own fences, which its emulator executes as host
+//!   fences. A walk's loads are ordered by their addresses, each of which is made of the entry loaded before.
+//! * Stores are *release*, because a walk follows what it reads: whoever stores an entry that points at a table has
+//!   the table's content seen through it, though the walker runs no fence. A plain move on x86 hosts.
 //! * Compare-and-swap is sequentially consistent, the strongest that any guest's atomics ask for.
 //!
 //! The language has no rule yet for unordered accesses of *different* widths to the same bytes (a guest may store a

@@ -90,7 +90,8 @@ pub enum RamError {
 #[derive(Clone)]
 pub struct Ram {
     base: u64,
-    size: u64,
+    /// The size, less the eight bytes of the widest access: so its bound is one compare.
+    room: u64,
     /// The mapping's first byte where it has one, kept here to save the hop through `mapping`.
     start: *mut u8,
     mapping: Arc<Mapping>,
@@ -119,7 +120,7 @@ impl Ram {
             return Err(RamError::Wraps { base, size });
         }
         let mapping = Arc::new(Mapping::new(size)?);
-        Ok(Self { base: base.0, size, start: mapping.start(), mapping, generation: unique() })
+        Ok(Self { base: base.0, room: size - 8, start: mapping.start(), mapping, generation: unique() })
     }
 
     /// First address.
@@ -133,13 +134,13 @@ impl Ram {
     #[inline]
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.room + 8
     }
 
     /// The addresses it answers to.
     #[must_use]
     pub fn range(&self) -> PhysRange {
-        PhysRange::inclusive(self.base, self.base + (self.size - 1))
+        PhysRange::inclusive(self.base, self.base + (self.size() - 1))
     }
 
     /// The same bytes seen at another address.
@@ -147,7 +148,7 @@ impl Ram {
     /// # Errors
     /// [`RamError::Misaligned`] or [`RamError::Wraps`].
     pub fn at(&self, base: PhysAddr) -> Result<Self, RamError> {
-        let size = self.size;
+        let size = self.size();
         if base.0 % HOST_PAGE as u64 != 0 {
             return Err(RamError::Misaligned { base, size });
         }
@@ -167,14 +168,15 @@ impl Ram {
     #[inline]
     fn offset(&self, pa: PhysAddr, len: u64) -> Option<usize> {
         let offset = pa.0.wrapping_sub(self.base);
-        // `size` is at least a page, so the difference cannot wrap; nor can the sum of what passes.
-        (offset <= self.size - len).then_some(offset as usize)
+        // Not past the last place where so many bytes fit; a RAM is at least a page, so no difference wraps.
+        let last = if len <= 8 { self.room + (8 - len) } else { self.size() - len };
+        (offset <= last).then_some(offset as usize)
     }
 
     /// As [`offset`](Self::offset), for runs of any length.
     fn run_offset(&self, pa: PhysAddr, len: usize) -> Option<usize> {
         let offset = pa.0.wrapping_sub(self.base);
-        let left = self.size.checked_sub(offset)?;
+        let left = self.size().checked_sub(offset)?;
         (len as u64 <= left).then_some(offset as usize)
     }
 

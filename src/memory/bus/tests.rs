@@ -1,4 +1,5 @@
 use super::*;
+use crate::memory::DeviceError;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;

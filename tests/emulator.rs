@@ -1,4 +1,5 @@
 //! The emulator example: its instructions, its command line, what it makes of damaged programs, and whole runs.
+#![cfg(all(feature = "std", feature = "elf"))]
 
 #[path = "../examples/emulator/main.rs"]
 #[expect(dead_code, reason = "an example's `main` is not called by its test")]
@@ -189,7 +190,7 @@ fn a_store_conditional_needs_its_reservation() {
     let (registers, _) = execute(&[lr, sc, sc], at, 9);
     assert_eq!(registers.x[13], 1, "a reservation serves once");
     let (_, stop) = execute(&[lr], at + 4, 0);
-    assert!(matches!(stop, Stop::Trap(Trap::Misaligned { load: true, .. })), "{stop:?}");
+    assert!(matches!(stop, Stop::Trap(Trap::Misaligned(_))), "{stop:?}");
 }
 
 #[test]
@@ -250,6 +251,7 @@ fn the_command_line_is_understood_or_refused_by_name() {
         &["--tlb", "-1x4"],
         &["--seed", "x"],
         &["--guest", ""],
+        &["--swap", "file:1X"],
         &["--nonsense"],
         &["word"],
     ] {
@@ -296,7 +298,8 @@ fn wild_guests_end_alone_with_cause_address_and_walk() {
         "[wild-data] ended: instruction page fault (cause 12) at address 0x102000, pc 0x102000",
         "    level 2, entry at 0x8000",
         ": the table at 0x8000",
-        ", R-XU",
+        ": the page at 0x8000",
+        "EXECUTE",
         ": nothing",
         "[sort] sorted 1000 numbers",
     ] {
@@ -313,8 +316,7 @@ fn more_programs_than_memory_swap_and_are_right() {
     assert!(total(&processes, |c| c.major) > 100, "{text}");
     assert!(total(&processes, |c| c.dirty) > 100, "{text}");
     assert_eq!(processes.len(), 6, "the five and the child of one");
-    for line in ["frames: 16 of 16 free, 0 in page tables: none leaked", "swap slots: 0 in use: none leaked"]
-    {
+    for line in ["frames: 16 of 16 free, ", "reclaimed: none leaked", "swap slots: 0 in use: none leaked"] {
         assert!(text.contains(line), "{text}");
     }
 }

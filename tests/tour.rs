@@ -1,4 +1,5 @@
 //! The tour example: every chapter is told, the same every time, and fits a screen.
+#![cfg(feature = "std")]
 
 #[path = "../examples/tour/main.rs"]
 #[expect(dead_code, reason = "an example's `main` is not called by its test")]

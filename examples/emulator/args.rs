@@ -11,7 +11,8 @@ emulator [OPTIONS]
   --guest NAME|ELF[,ARG..]  a bundled guest or a static RV64IMAC ELF file, with its arguments; repeatable
                             (default: every bundled guest)
   --ram SIZE                guest-physical memory, with K, M or G (default 1M)
-  --swap FILE[:LIMIT]       where pages go when memory is short (default: a temporary file, removed at exit)
+  --swap FILE[:LIMIT]       where pages go when memory is short; overwritten (default: a temporary file,
+                            removed at exit)
   --tlb SETSxWAYS           the TLB's geometry (default 64x4)
   --seed N                  varies the lengths of the time slices (default 1)
   --quiet                   print the table only, no output of the guests
@@ -35,7 +36,7 @@ impl Wanted {
 }
 
 /// What the command line asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     pub guests: Vec<Wanted>,
     pub ram: u64,
@@ -48,30 +49,13 @@ pub struct Options {
     pub help: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        let (guests, swap) = (Vec::new(), None);
-        Self {
-            guests,
-            ram: 1 << 20,
-            swap,
-            sets: 64,
-            ways: 4,
-            seed: 1,
-            quiet: false,
-            list: false,
-            help: false,
-        }
-    }
-}
-
 /// Takes the command line apart.
 ///
 /// # Errors
 /// One line naming what is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let mut options = Options::default();
+    let mut options = Options { ram: 1 << 20, sets: 64, ways: 4, seed: 1, ..Options::default() };
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         let lexopt::Arg::Long(name) = argument else { return Err(argument.unexpected().to_string()) };
         let name = name.to_owned();
@@ -82,7 +66,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, S
         match name.as_str() {
             "guest" => options.guests.push(wanted(&value()?)?),
             "ram" => options.ram = size(&value()?).map_err(|error| format!("--ram: {error}"))?,
-            "swap" => options.swap = Some(swap(&value()?)),
+            "swap" => options.swap = Some(swap(&value()?).map_err(|error| format!("--swap: {error}"))?),
             "tlb" => (options.sets, options.ways) = geometry(&value()?)?,
             "seed" => {
                 let value = value()?;
@@ -118,11 +102,13 @@ fn size(text: &str) -> Result<u64, String> {
     value.checked_mul(1 << shift).ok_or(format!("{text:?} is too large"))
 }
 
-/// `FILE` or `FILE:LIMIT`; what follows the last colon is a limit only if it reads as a size.
-fn swap(text: &str) -> (PathBuf, u64) {
-    match text.rsplit_once(':').map(|(file, limit)| (file, size(limit))) {
-        Some((file, Ok(limit))) if !file.is_empty() => (PathBuf::from(file), limit),
-        _ => (PathBuf::from(text), u64::MAX),
+/// `FILE` or `FILE:LIMIT`; what follows the last colon is a limit if it begins with a digit.
+fn swap(text: &str) -> Result<(PathBuf, u64), String> {
+    match text.rsplit_once(':') {
+        Some((file, limit)) if limit.starts_with(|c: char| c.is_ascii_digit()) => {
+            Ok((file.into(), size(limit)?))
+        }
+        _ => Ok((text.into(), u64::MAX)),
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Trap {
     /// The MMU refused.
     Access(AccessError<Fault>),
     /// An atomic access to an address that is not a multiple of its width.
-    Misaligned { va: u64, load: bool },
+    Misaligned(u64),
     /// No instruction of RV64IMAC; the raw bits as fetched.
     Illegal(u32),
     /// `ebreak`.
@@ -102,7 +102,8 @@ impl Cpu {
     fn step(&self, registers: &mut Registers, port: &mut Port<'_>) -> Result<Option<Stop>, Trap> {
         let pc = registers.pc;
         let (op, raw, length) = self.fetch(pc, port)?;
-        let (rd, rs1, rs2) = ((op >> 7 & 31) as usize, (op >> 15 & 31) as usize, (op >> 20 & 31) as usize);
+        let (mut rd, rs1, rs2) =
+            ((op >> 7 & 31) as usize, (op >> 15 & 31) as usize, (op >> 20 & 31) as usize);
         let (funct3, funct7) = (op >> 12 & 7, op >> 25);
         let x = &mut registers.x;
         let (a, b) = (x[rs1], x[rs2]);
@@ -133,8 +134,8 @@ impl Cpu {
                     3 => port.store(va, b)?,
                     _ => return Err(illegal),
                 }
-                registers.pc = next;
-                return Ok(None);
+                rd = 0;
+                0
             }
             // Shifts by a constant say which in the bits above it, which for the others belong to the constant.
             0x13 if matches!(funct3, 1 | 5) => alu(op >> 26 << 1, funct3, a, imm).ok_or(illegal)?,
@@ -157,8 +158,8 @@ impl Cpu {
                     let low = op >> 7 & 0x1e | (op & 0x80) << 4 | op >> 20 & 0x7e0;
                     next = pc.wrapping_add(((op as i32 >> 31 << 12) as u32 | low) as i32 as u64);
                 }
-                registers.pc = next;
-                return Ok(None);
+                rd = 0;
+                0
             }
             0x37 => (op & 0xffff_f000) as i32 as u64,
             0x17 => pc.wrapping_add((op & 0xffff_f000) as i32 as u64),
@@ -169,10 +170,7 @@ impl Cpu {
             }
             0x67 if funct3 == 0 => core::mem::replace(&mut next, a.wrapping_add(imm) & !1),
             // FENCE, FENCE.TSO, PAUSE and FENCE.I: one hart, and fetches see stores at once.
-            0x0f if funct3 < 2 => {
-                registers.pc = next;
-                return Ok(None);
-            }
+            0x0f if funct3 < 2 => x[rd],
             0x2f => atomic(op, raw, registers, port)?,
             0x73 if op == 0x0000_0073 => {
                 registers.pc = next;
@@ -270,7 +268,7 @@ fn atomic(op: u32, raw: u32, registers: &mut Registers, port: &mut Port<'_>) -> 
         return Err(Trap::Illegal(raw));
     }
     if va & if word { 3 } else { 7 } != 0 {
-        return Err(Trap::Misaligned { va, load: funct5 == 2 });
+        return Err(Trap::Misaligned(va));
     }
     let va = VirtAddr(va);
     match funct5 {

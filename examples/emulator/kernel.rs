@@ -74,13 +74,13 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
         let pid = self.next_pid().ok_or_else(|| failed(&"too many processes"))?;
         let space = self.memory.create(machine::tag(pid));
         let mut areas: Vec<_> =
-            program.image.regions.iter().map(|region| (region.va.0, region.va.0 + region.len)).collect();
-        let (first, end) = (areas.first().map_or(0, |area| area.0), program.image.end().0);
+            program.image.regions.iter().map(|region| region.va.0..region.va.0 + region.len).collect();
+        let (first, end) = (areas.first().map_or(0, |area| area.start), program.image.end().0);
         // A page stays free on either side of the stack, and the null page too.
         let below = first >= STACK + 3 * PAGE;
         let stack_top = if below { first - PAGE } else { USER_END - PAGE };
         let heap_limit = (if below { USER_END } else { stack_top - STACK }) - PAGE;
-        areas.insert(0, (stack_top - STACK, stack_top));
+        areas.insert(0, stack_top - STACK..stack_top);
         let stack = Region::anonymous(VirtAddr(stack_top - STACK), STACK, DATA);
         for region in program.image.regions.iter().cloned().chain([stack]) {
             self.memory.map(space, region).map_err(|error| failed(&error))?;
@@ -204,44 +204,29 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
     /// Ends a process for what it did, and says so.
     pub fn kill(&mut self, index: usize, cause: Cause) {
         let process = &self.processes[index];
-        let pc = process.registers.pc;
-        let mut walk = Vec::new();
+        let (mut walk, named) = (Vec::new(), |cause: &str, details: String| (cause.to_owned(), details));
         let (cause, details) = match cause {
             Cause::Trap(Trap::Access(AccessError::Fault(fault))) => {
                 walk = machine::explain(&fault, &self.port);
-                (
-                    fault.cause.to_string(),
-                    format!("(cause {}) at address {:#x}, pc {pc:#x}", fault.code(), fault.tval),
-                )
+                (fault.cause.to_string(), format!(" (cause {}) at address {:#x}", fault.code(), fault.tval))
             }
-            Cause::Trap(Trap::Access(error)) => ("bus error".into(), format!("at pc {pc:#x}: {error}")),
-            Cause::Trap(Trap::Misaligned { va, load }) => {
-                let kind = if load { "load" } else { "store/AMO" };
-                (format!("{kind} address misaligned"), format!("at address {va:#x}, pc {pc:#x}"))
-            }
-            Cause::Trap(Trap::Illegal(raw)) => {
-                ("illegal instruction".into(), format!("{raw:#x} at pc {pc:#x}"))
-            }
-            Cause::Trap(Trap::Breakpoint) => ("breakpoint".into(), format!("at pc {pc:#x}")),
-            // pc is behind the call already.
-            Cause::UnknownCall(number) => {
-                ("unknown system call".into(), format!("{number} at pc {:#x}", pc - 4))
-            }
+            Cause::Trap(Trap::Access(error)) => named("bus error", format!(" ({error})")),
+            Cause::Trap(Trap::Misaligned(va)) => named("misaligned atomic", format!(" at address {va:#x}")),
+            Cause::Trap(Trap::Illegal(raw)) => named("illegal instruction", format!(" {raw:#x}")),
+            Cause::Trap(Trap::Breakpoint) => named("breakpoint", String::new()),
+            Cause::UnknownCall(number) => named("unknown system call", format!(" {number}")),
             Cause::Memory(error @ VmError::OutOfMemory { store_full: false, .. }) => {
-                let heap = (process.heap.start, process.heap.end.max(process.heap.start + 1));
-                let minimum = machine::minimum(&[&process.areas[..], &[heap]].concat()) >> 10;
-                (
-                    "out of memory".into(),
-                    format!("at pc {pc:#x}: {error}; it needs at least --ram {minimum}K"),
-                )
+                let minimum = machine::minimum(&process.areas, &process.heap) >> 10;
+                named("out of memory", format!(" ({error}; it needs at least --ram {minimum}K)"))
             }
             Cause::Memory(error @ VmError::OutOfMemory { .. }) => {
-                ("out of memory".into(), format!("at pc {pc:#x}: {error}"))
+                named("out of memory", format!(" ({error})"))
             }
-            Cause::Memory(error) => ("memory failure".into(), format!("at pc {pc:#x}: {error}")),
+            Cause::Memory(error) => named("memory failure", format!(" ({error})")),
         };
         if !self.quiet {
-            self.screen.line(&format!("[{}] ended: {cause} {details}", process.name));
+            let (name, pc) = (&process.name, process.registers.pc);
+            self.screen.line(&format!("[{name}] ended: {cause}{details}, pc {pc:#x}"));
             walk.iter().for_each(|step| self.screen.line(&format!("    {step}")));
         }
         self.end(index, End::Killed(cause));
@@ -251,6 +236,7 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
     pub fn end(&mut self, index: usize, end: End) {
         let Process { space, parent, .. } = self.processes[index];
         self.processes[index].state = State::Ended(end);
+        self.show(index, true);
         if let Err(error) = self.memory.destroy(space, &mut self.port) {
             self.screen.line(&format!("[{}] could not be cleared away: {error}", self.processes[index].name));
         }

@@ -10,11 +10,12 @@ use softmmu::arch::riscv::{Cause, Control, Flavor, Privilege, PteRules, Riscv, S
 use softmmu::frame::BitmapAllocator;
 use softmmu::memory::Ram;
 use softmmu::mmu::Mmu;
-use softmmu::radix::{Encode, Entry, Format, Perms};
+use softmmu::radix::{Encode, Entry, Format};
 use softmmu::store::SwapFile;
 use softmmu::tlb::{Geometry, SetAssociative, Space};
 use softmmu::vm::VirtualMemory;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Where RAM begins, as on most RISC-V boards.
 const BASE: PhysAddr = PhysAddr(0x8000_0000);
@@ -124,31 +125,23 @@ pub fn explain(fault: &Fault, port: &Port<'_>) -> Vec<String> {
         Entry::Absent => "nothing".into(),
         Entry::Reserved => "a reserved encoding".into(),
         Entry::Table(next) => format!("the table at {next:#x}"),
-        Entry::Leaf { base, .. } => {
-            let perms = format.perms(raw, level);
-            let letters =
-                [(Perms::READ, 'R'), (Perms::WRITE, 'W'), (Perms::EXECUTE, 'X'), (Perms::USER, 'U')];
-            let rights: String = letters
-                .map(|(right, letter)| if perms.contains(right) { letter } else { '-' })
-                .iter()
-                .collect();
-            format!("the page at {base:#x}, {rights}")
-        }
+        Entry::Leaf { base, .. } => format!("the page at {base:#x}, {:?}", format.perms(raw, level)),
     };
-    let line = |step: &softmmu::mmu::Step| {
-        let meaning = step.read.map_or_else(
-            |error| error.to_string(),
-            |raw| format!("{raw:#x}: {}", describe(raw, step.at.level)),
-        );
-        format!("level {}, entry at {:#x} = {meaning}", step.at.level, step.at.addr)
+    let line = |step: &softmmu::mmu::Step| match step.read {
+        Ok(raw) => {
+            let meaning = describe(raw, step.at.level);
+            format!("level {}, entry at {:#x} = {raw:#x}: {meaning}", step.at.level, step.at.addr)
+        }
+        Err(error) => format!("level {}: {error}", step.at.level),
     };
     port.explain(&access).steps.iter().map(line).collect()
 }
 
 /// The memory without which a process with these areas cannot run: one instruction's pages, and the tables to them.
-pub fn minimum(areas: &[(u64, u64)]) -> u64 {
+pub fn minimum(areas: &[Range<u64>], heap: &Range<u64>) -> u64 {
     let tables = |bits: u32| {
-        let numbers = areas.iter().flat_map(|&(start, end)| start >> bits..=(end - 1) >> bits);
+        let used = areas.iter().chain([heap]).filter(|area| !area.is_empty());
+        let numbers = used.flat_map(|area| area.start >> bits..=(area.end - 1) >> bits);
         numbers.collect::<BTreeSet<u64>>().len().min(PAGES_AT_ONCE)
     };
     (PAGES_AT_ONCE + 1 + tables(30) + tables(21)) as u64 * PageSize::SIZE_4K.bytes()
@@ -156,17 +149,13 @@ pub fn minimum(areas: &[(u64, u64)]) -> u64 {
 
 /// Whether every frame and slot is back, and in words.
 pub fn leaks(memory: &Memory<'_>) -> [(bool, String); 2] {
-    let usage = memory.usage();
-    let frames = format!(
-        "frames: {} of {} free, {} in page tables",
-        usage.frames_free, usage.frames_total, usage.frames_tables
-    );
-    let slots = format!("swap slots: {} in use", usage.slots_used);
-    let verdict =
-        |leaked: u64| if leaked == 0 { "none leaked".to_owned() } else { format!("{leaked} LEAKED") };
-    let (frames_lost, slots_lost) = (usage.frames_total - usage.frames_free, usage.slots_used);
+    let (usage, reclaimed) = (memory.usage(), memory.stats().tables_reclaimed);
+    let verdict = |leaked: bool| if leaked { "LEAKED" } else { "none leaked" };
+    let (frames, slots) = (usage.frames_free != usage.frames_total, usage.slots_used != 0);
+    let (free, total) = (usage.frames_free, usage.frames_total);
+    let tables = format!("{reclaimed} tables of suspended spaces reclaimed");
     [
-        (frames_lost == 0, format!("{frames}: {}", verdict(frames_lost))),
-        (slots_lost == 0, format!("{slots}: {}", verdict(slots_lost))),
+        (!frames, format!("frames: {free} of {total} free, {tables}: {}", verdict(frames))),
+        (!slots, format!("swap slots: {} in use: {}", usage.slots_used, verdict(slots))),
     ]
 }

@@ -41,7 +41,7 @@ pub struct Process {
     pub space: SpaceId,
     pub registers: Registers,
     /// Where code and data are, and the stack.
-    pub areas: Vec<(u64, u64)>,
+    pub areas: Vec<Range<u64>>,
     /// The heap, and the end that it may not pass.
     pub heap: Range<u64>,
     pub heap_limit: u64,

@@ -13,6 +13,8 @@ const ECHILD: i64 = -10;
 const ENOMEM: i64 = -12;
 const EFAULT: i64 = -14;
 const EINVAL: i64 = -22;
+/// Output is shown line by line, up to this many bytes.
+const LONGEST_LINE: usize = 1 << 16;
 /// The status of a process that faulted: killed by SIGSEGV.
 const KILLED: u32 = 11;
 
@@ -52,7 +54,10 @@ impl Kernel<'_, '_, '_> {
                 }
                 ECHILD
             }
-            _ => return Err(Cause::UnknownCall(number)),
+            _ => {
+                process.registers.pc -= 4;
+                return Err(Cause::UnknownCall(number));
+            }
         };
         self.processes[index].registers.x[10] = result as u64;
         Ok(over)
@@ -64,21 +69,27 @@ impl Kernel<'_, '_, '_> {
         let process = &mut self.processes[index];
         self.memory.read(process.space, VirtAddr(va), &mut text, &mut self.port)?;
         process.output.append(&mut text);
-        self.show(index);
+        self.show(index, false);
         Ok(length.min(PAGE))
     }
 
-    /// Prints the lines that a process has completed.
-    fn show(&mut self, index: usize) {
+    /// Prints the lines that a process has completed, or all that it left.
+    pub fn show(&mut self, index: usize, all: bool) {
         let process = &mut self.processes[index];
         let new = &process.output[process.shown..];
-        let Some(end) = new.iter().rposition(|&byte| byte == b'\n') else { return };
+        let end = new.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let end = if all || new.len() > LONGEST_LINE { new.len() } else { end };
         if !self.quiet {
             for line in String::from_utf8_lossy(&new[..end]).lines() {
                 self.screen.line(&format!("[{}] {line}", process.name));
             }
         }
-        process.shown += end + 1;
+        process.shown += end;
+        // What a guest prints without end is not kept: no expectation is that long.
+        if process.output.len() > 2 * LONGEST_LINE {
+            process.output.drain(..process.shown);
+            process.shown = 0;
+        }
     }
 
     /// Moves the end of the heap, in whole pages underneath; returns where it is then.

@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use softmmu::access::Width;
 use softmmu::addr::PhysAddr;
-use softmmu::memory::{Bus, Device, DeviceError, HostAccess, Holes, PhysMemory, Ram};
+use softmmu::memory::{Bus, Device, DeviceError, Holes, HostAccess, PhysMemory, Ram};
 
 /// An address near one of the places where things go wrong.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -20,8 +20,11 @@ struct Place {
 
 impl Place {
     fn address(self) -> u64 {
-        let anchors = [0, 0x1000, 0x2000, 0x3000, 0x8000_0000, 0x8000_2000, 0u64.wrapping_sub(0x2000), u64::MAX];
-        anchors[usize::from(self.near) % anchors.len()].wrapping_add(u64::from(self.offset % 0x1100)).wrapping_sub(0x80)
+        let anchors =
+            [0, 0x1000, 0x2000, 0x3000, 0x8000_0000, 0x8000_2000, 0u64.wrapping_sub(0x2000), u64::MAX];
+        anchors[usize::from(self.near) % anchors.len()]
+            .wrapping_add(u64::from(self.offset % 0x1100))
+            .wrapping_sub(0x80)
     }
 
     fn page(self) -> u64 {
@@ -111,7 +114,8 @@ impl Model {
         if first.is_none() {
             return self.free(pa, last).then_some(None);
         }
-        let owners: Vec<Option<Owner>> = (pa..=last).map(|at| self.region(at).map(|region| region.owner)).collect();
+        let owners: Vec<Option<Owner>> =
+            (pa..=last).map(|at| self.region(at).map(|region| region.owner)).collect();
         if owners.iter().all(|owner| matches!(owner, Some(Owner::Ram))) {
             return Some(Some(Owner::Ram));
         }
@@ -184,7 +188,8 @@ fn run(ops: &[Op]) {
             }
             Op::Move { region, to } => {
                 let Some(at) = pick(&model, *region) else { continue };
-                let (from, span) = (model.regions[at].first, model.regions[at].last - model.regions[at].first);
+                let (from, span) =
+                    (model.regions[at].first, model.regions[at].last - model.regions[at].first);
                 let memory = model.regions[at].owner != Owner::Device;
                 let to = if memory { to.page() | from & 0xfff } else { to.address() };
                 let gone = model.regions.remove(at);
@@ -287,7 +292,8 @@ fn run(ops: &[Op]) {
                 let access = if *write { HostAccess::Write } else { HostAccess::Read };
                 if bus.host_page(PhysAddr(pa), access).is_some() {
                     // A borrowed page is memory from its first byte to its last, all of one range.
-                    let owner = model.region(pa).map(|region| (region.owner, region.first <= page, region.last));
+                    let owner =
+                        model.region(pa).map(|region| (region.owner, region.first <= page, region.last));
                     let (owner, from, last) = owner.expect("somebody's");
                     assert!(from && page + 0xfff <= last);
                     assert!(owner == Owner::Ram || owner == Owner::Rom && !*write);

@@ -79,7 +79,7 @@ impl Riscv {
                 }
             }
             Control::Hgatp(raw) => self.hgatp = Atp::hgatp(config, raw),
-            Control::Mstatus(raw) => self.mstatus = raw,
+            Control::Mstatus(raw) => self.mstatus = csr::warl_mstatus(config, raw),
             Control::Vsstatus(raw) => self.vsstatus = raw,
             Control::Hstatus(raw) => self.hstatus = csr::warl_hstatus(config, raw),
             Control::Menvcfg(raw) => self.menvcfg = csr::warl_menvcfg(config, raw),

@@ -133,6 +133,11 @@ fn keep_if(raw: u64, field: u64, present: bool) -> u64 {
     if present { raw } else { raw & !field }
 }
 
+/// What `mstatus` holds after a write: MPV does not exist without the H extension.
+pub(super) fn warl_mstatus(config: &Config, raw: u64) -> u64 {
+    keep_if(raw, mstatus::MPV, config.extensions.contains(Extensions::H))
+}
+
 /// What `menvcfg` holds after a write.
 pub(super) fn warl_menvcfg(config: &Config, raw: u64) -> u64 {
     let ext = config.extensions;

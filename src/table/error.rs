@@ -1,6 +1,6 @@
 //! Why an edit was refused.
 
-use crate::addr::{PageSize, PhysAddr, VirtAddr};
+use crate::addr::{Asid, PageSize, PhysAddr, VirtAddr};
 use crate::frame::FrameError;
 use crate::memory::BusError;
 use crate::radix::EncodeError;
@@ -100,6 +100,16 @@ pub enum EditError {
     Full {
         /// The page that was to be mapped.
         va: VirtAddr,
+    },
+    /// The frame is mapped already, and the table has one entry a frame.
+    #[error("the frame at {pa:#x} is mapped already, at {va:#x} of space {}", asid.0)]
+    FrameInUse {
+        /// The frame.
+        pa: PhysAddr,
+        /// Where it is mapped.
+        va: VirtAddr,
+        /// In which address space.
+        asid: Asid,
     },
     /// A table, or the entry in it, cannot be read or written: it points at nothing, or into read-only memory.
     #[error("page-table entry at {at:#x} (level {level}): {error}")]

@@ -19,6 +19,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::frame::{FrameAllocator, FrameError};
+use crate::radix::Perms;
+use crate::table::Mapping;
 use crate::tlb::{Scope, Space, Span};
 
 /// One frame run on its way back to the allocator.
@@ -105,6 +107,11 @@ impl Flush {
         let first = va.align_down(size_bits);
         let last = VirtAddr(first.0 | crate::addr::low_mask(size_bits));
         Self::new(Stale::Pages { first, last, globals: global, leaves_only: true })
+    }
+
+    /// A token for one page that was changed or unmapped.
+    pub fn of(page: &Mapping) -> Self {
+        Self::page(page.va, page.size.bits(), page.perms.contains(Perms::GLOBAL))
     }
 
     /// What must be invalidated.

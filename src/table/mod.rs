@@ -2,7 +2,7 @@
 //!
 //! A [`PageTable`] maps, unmaps, protects and looks up pages in tables that lie in guest-physical memory: the same
 //! bits that the hardware's side walks, with no second representation. [`RadixTable`] edits every radix format that
-//! can [`Encode`](crate::radix::Encode) its entries; hashed tables stand beside it.
+//! can [`Encode`](crate::radix::Encode) its entries; [`HashedTable`] and [`InvertedTable`] stand beside it.
 //!
 //! ```text
 //!     memory, frames ──►  PageTable::map/unmap/update/..  ──►  Flush    (what TLBs must drop, and frames freed)
@@ -17,12 +17,14 @@
 
 mod error;
 mod flush;
+mod hashed;
 mod radix;
 mod range;
 mod walker;
 
 pub use error::EditError;
 pub use flush::{Flush, Quarantine, Stale};
+pub use hashed::{Chains, HashedTable, InvertedTable};
 pub use radix::{RadixTable, RadixWalker};
 pub use walker::{Mapping, Physical, Walker};
 

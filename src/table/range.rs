@@ -27,6 +27,21 @@ fn check<T: PageTable + ?Sized>(
     last.map(|last| (size, last)).ok_or(EditError::Range { va, len, size })
 }
 
+/// The smallest page of a range that could be mapped.
+pub(super) fn check_mapping<T: PageTable + ?Sized>(
+    table: &T,
+    va: VirtAddr,
+    pa: PhysAddr,
+    len: u64,
+) -> Result<PageSize, EditError> {
+    let (size, _) = check(table, va, len)?;
+    if !pa.is_aligned(size.bits()) {
+        return Err(EditError::MisalignedPhysical { pa, size });
+    }
+    pa.checked_add(len - 1).ok_or(EncodeError::Address { base: pa, level: 0 })?;
+    Ok(size)
+}
+
 pub(super) fn map<T: PageTable + ?Sized, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
     table: &mut T,
     memory: &M,
@@ -34,8 +49,8 @@ pub(super) fn map<T: PageTable + ?Sized, M: PhysMemory + ?Sized, A: FrameAllocat
     (va, pa, len): (VirtAddr, PhysAddr, u64),
     perms: Perms,
 ) -> Result<Flush, EditError> {
-    let (_, last) = check(table, va, len)?;
-    pa.checked_add(len - 1).ok_or(EncodeError::Address { base: pa, level: 0 })?;
+    check_mapping(table, va, pa, len)?;
+    let last = VirtAddr(va.0 + (len - 1));
     let mut sizes: Vec<PageSize> = table.page_sizes().collect();
     sizes.sort_unstable();
     let mut done = 0;

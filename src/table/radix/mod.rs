@@ -23,6 +23,7 @@ use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, EncodeError, Leaf, Perms, PteRef, PteSource, Stage, Stop, walk};
 use raw::Fresh;
+pub(super) use raw::{put, read, swap};
 
 /// No format has more levels than an address has bits.
 const MAX_LEVELS: usize = 64;

@@ -28,6 +28,7 @@ macro_rules! by_width {
         }
     };
     (@ $type:ident, $int:ident, $wide:ident, $body:expr) => {{
+        #[allow(dead_code, reason = "not every body needs the type")]
         type $int = $type;
         const $wide: usize = size_of::<$type>();
         $body
@@ -56,8 +57,11 @@ impl Run {
     #[inline]
     pub(super) fn get(&self, n: usize) -> u64 {
         by_width!(self.width, |Int, WIDE| {
-            let entry = self.bytes.get(n * WIDE..n * WIDE + WIDE);
-            entry.map_or(0, |entry| Int::from_le_bytes(entry.try_into().unwrap_or_default()) as u64)
+            let mut raw = [0; 8];
+            if let Some(entry) = self.bytes.get(n * WIDE..n * WIDE + WIDE) {
+                raw[..WIDE].copy_from_slice(entry);
+            }
+            u64::from_le_bytes(raw)
         })
     }
 
@@ -155,21 +159,25 @@ pub(super) fn entries<F: Format>(format: &F, level: u32) -> u64 {
 }
 
 /// Loads the entry `at`.
-pub(super) fn read<M: PhysMemory + ?Sized>(memory: &M, at: PteRef) -> Result<u64, EditError> {
+pub(in crate::table) fn read<M: PhysMemory + ?Sized>(memory: &M, at: PteRef) -> Result<u64, EditError> {
     let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
     let pa = PhysAddr(at.addr);
     memory.read_pte(pa, width).map_err(|error| EditError::Table { at: pa, level: at.level, error })
 }
 
 /// Stores the entry `at` of a table that nothing points at yet.
-pub(super) fn put<M: PhysMemory + ?Sized>(memory: &M, at: PteRef, raw: u64) -> Result<(), EditError> {
+pub(in crate::table) fn put<M: PhysMemory + ?Sized>(
+    memory: &M,
+    at: PteRef,
+    raw: u64,
+) -> Result<(), EditError> {
     let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
     let pa = PhysAddr(at.addr);
     memory.write(pa, width, raw).map_err(|error| EditError::Table { at: pa, level: at.level, error })
 }
 
 /// Replaces the entry `at` by what `change` makes of it, in one atomic step; yields what stood there.
-pub(super) fn swap<M: PhysMemory + ?Sized>(
+pub(in crate::table) fn swap<M: PhysMemory + ?Sized>(
     memory: &M,
     at: PteRef,
     mut change: impl FnMut(u64) -> Result<u64, EditError>,

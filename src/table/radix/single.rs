@@ -126,8 +126,7 @@ impl<F: Encode> RadixTable<F> {
             same &= new == raw;
             Ok(new)
         })?;
-        let global = page.perms.contains(Perms::GLOBAL);
-        Ok((page, if same { Flush::nothing() } else { Flush::page(va, page.size.bits(), global) }))
+        Ok((page, if same { Flush::nothing() } else { Flush::of(&page) }))
     }
 
     /// Goes down to the leaf that begins at `va`.

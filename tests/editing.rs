@@ -4,105 +4,90 @@
 //! be the model's errors, a failed edit must leave every byte of every table and every frame as it was, the walk of an
 //! `Mmu` must find what was mapped, and when all is unmapped only the root's frame may be out.
 
+#[path = "editing/formats.rs"]
+mod formats;
 #[path = "editing/model.rs"]
 mod model;
 #[path = "editing/pool.rs"]
 mod pool;
 
+use formats::RW;
 use model::{Machine, run};
 use proptest::prelude::*;
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
-use softmmu::arch::custom::{Bit, Config, CustomFormat, Leaves};
+use softmmu::arch::aarch64::Granule;
+use softmmu::arch::custom::CustomFormat;
 use softmmu::frame::FrameAllocator;
 use softmmu::memory::Ram;
-use softmmu::radix::Perms;
-use softmmu::table::{EditError, PageTable, RadixTable};
+use softmmu::radix::{Encode, Perms};
+use softmmu::table::{EditError, HashedTable, InvertedTable, PageTable, RadixTable};
 
 use pool::Pool;
 
-const RW: Perms = Perms::READ.union(Perms::WRITE);
-
-/// The formats described at run time that are edited, each with what to edit in it.
-fn custom(name: &str) -> (CustomFormat, Machine) {
-    let all = vec![
-        Perms::READ,
-        RW | Perms::USER,
-        RW | Perms::EXECUTE | Perms::USER | Perms::ACCESSED | Perms::DIRTY,
-        Perms::READ | Perms::EXECUTE | Perms::GLOBAL,
-    ];
-    let (config, machine) = match name {
-        "two-level-32" => {
-            (Config::two_level_32(), Machine::new(&[0x40_0000, 0xf000_0000], &[12, 22], 12, all))
-        }
-        "toy16" => {
-            let base = RW | Perms::EXECUTE | Perms::USER;
-            (
-                Config::toy16(),
-                Machine::new(&[0], &[12], 12, vec![base, base | Perms::ACCESSED, base - Perms::WRITE])
-                    .physical(1 << 16),
-            )
-        }
-        // 16-byte pages, 5 levels of uneven widths, 2-byte entries with an active-low valid and write bit.
-        "tiny" => (
-            Config::new(16, &[2, 1, 3, 2, 4], 2, Bit::low(15))
-                .frame(0, 12)
-                .write(Bit::low(14))
-                .execute(Bit::high(13))
-                .leaves(Leaves::Flag(Bit::high(12)))
-                .sign_extended(),
-            Machine::new(
-                &[0, 0x400, (-0x4000i64) as u64],
-                &[4, 8, 10],
-                4,
-                vec![Perms::READ | Perms::USER, RW | Perms::USER, RW | Perms::EXECUTE | Perms::USER],
-            )
-            .physical(1 << 16),
-        ),
-        // Pages known by their rights, three levels, 8-byte entries.
-        "any-right" => (
-            Config::new(4096, &[9, 9, 9], 8, Bit::high(0))
-                .frame(10, 44)
-                .read(Bit::high(1))
-                .write(Bit::high(2))
-                .execute(Bit::high(3))
-                .user(Bit::high(4))
-                .global(Bit::high(5))
-                .accessed(Bit::high(6))
-                .dirty(Bit::high(7))
-                .leaves(Leaves::AnyRight)
-                .sign_extended(),
-            Machine::new(&[0, 0xffff_ffe0_0000_0000], &[12, 21, 30], 12, all),
-        ),
-        other => panic!("no format {other}"),
-    };
-    (config.build().expect("a sound description"), machine)
-}
-
 macro_rules! editing {
-    ($($test:ident: $name:literal),*) => {$(
+    ($($test:ident: $made:expr, $table:expr;)*) => {$(
         proptest! {
             #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
             #[test]
             fn $test(steps in model::steps()) {
-                let (format, machine) = custom($name);
-                run(&machine, &steps, |ram, pool| RadixTable::new(format, ram, pool));
+                let (format, machine) = $made;
+                run(&machine, &steps, |ram, pool| $table(format, ram, pool));
             }
         }
     )*};
 }
 
+/// Few chains, so that they grow long.
+fn hashed<F: Encode>(format: F, ram: &Ram, pool: &mut Pool) -> Result<HashedTable<F>, EditError> {
+    HashedTable::new(format, 2, ram, pool)
+}
+
+/// An entry for each page that the edits may map.
+fn inverted<F: Encode>(format: F, ram: &Ram, pool: &mut Pool) -> Result<InvertedTable<F>, EditError> {
+    let count = (4 << 20) >> format.shift(0).max(12);
+    InvertedTable::new(format, (PhysAddr(0), count), ram, pool)
+}
+
 editing! {
-    custom_two_level_32: "two-level-32",
-    custom_toy16: "toy16",
-    custom_tiny: "tiny",
-    custom_any_right: "any-right"
+    custom_two_level_32: formats::two_level_32(), RadixTable::new;
+    custom_toy16: formats::toy16(), RadixTable::new;
+    custom_tiny: formats::tiny(), RadixTable::new;
+    custom_any_right: formats::any_right(), RadixTable::new;
+    riscv_sv32: formats::sv32(), RadixTable::new;
+    riscv_sv39: formats::sv39(), RadixTable::new;
+    riscv_sv48: formats::sv48(), RadixTable::new;
+    riscv_sv57: formats::sv57(), RadixTable::new;
+    x86_4level: formats::long_mode(false), RadixTable::new;
+    x86_5level: formats::long_mode(true), RadixTable::new;
+    x86_pae: formats::pae(), RadixTable::new;
+    x86_legacy32: formats::legacy32(), RadixTable::new;
+    aarch64_4k: formats::vmsa(Granule::K4, false), RadixTable::new;
+    aarch64_16k: formats::vmsa(Granule::K16, true), RadixTable::new;
+    aarch64_64k: formats::vmsa(Granule::K64, true), RadixTable::new;
+    hashed_two_level_32: smallest(formats::two_level_32()), hashed;
+    hashed_sv39: smallest(formats::sv39()), hashed;
+    hashed_4level: smallest(formats::long_mode(false)), hashed;
+    hashed_tiny: smallest(formats::tiny()), hashed;
+    inverted_two_level_32: few_frames(formats::two_level_32()), inverted;
+    inverted_sv39: few_frames(formats::sv39()), inverted;
+    inverted_aarch64_16k: few_frames(formats::vmsa(Granule::K16, false)), inverted;
+}
+
+/// Only the smallest pages of a format.
+fn smallest<F>((format, machine): (F, Machine)) -> (F, Machine) {
+    (format, machine.only_smallest())
+}
+
+/// Only the smallest pages, and memory that lies near the bottom.
+fn few_frames<F>((format, machine): (F, Machine)) -> (F, Machine) {
+    (format, machine.only_smallest().near())
 }
 
 /// A small machine with one table.
 fn small() -> (Ram, Pool, RadixTable<CustomFormat>) {
     let ram = Ram::new(PhysAddr(0), 1 << 20).expect("a megabyte");
     let mut pool = Pool::new(PageSize::SIZE_4K, 1 << 20);
-    let table = RadixTable::new(custom("two-level-32").0, &ram, &mut pool).expect("a root");
+    let table = RadixTable::new(formats::two_level_32().0, &ram, &mut pool).expect("a root");
     (ram, pool, table)
 }
 

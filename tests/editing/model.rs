@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     frame: PageSize,
     perms: Vec<Perms>,
     /// Whether large pages can be split.
-    splits: bool,
+    near: bool,
     /// How many bytes of physical memory an entry can point into.
     physical: u64,
 }
@@ -38,9 +38,21 @@ impl Machine {
             sizes: sizes.iter().map(size).collect(),
             frame: size(&frame),
             perms,
-            splits: true,
+            near: false,
             physical: u64::MAX,
         }
+    }
+
+    /// The same with pages of the smallest size alone.
+    pub(crate) fn only_smallest(mut self) -> Self {
+        self.sizes.truncate(1);
+        self
+    }
+
+    /// The same with all pages lying in the lowest megabytes.
+    pub(crate) fn near(mut self) -> Self {
+        self.near = true;
+        self
     }
 
     /// The same with only so much physical memory.
@@ -196,7 +208,7 @@ impl<T: PageTable> Bench<T> {
             _ => {
                 let (va, len) = machine.range(step);
                 // Mostly as far into a large page as the range begins, so that large pages are used.
-                let far = if step.perms & 3 == 0 { 0 } else { va.0 & 0x7fff_ffff };
+                let far = if machine.near || step.perms & 3 == 0 { 0 } else { va.0 & 0x7fff_ffff };
                 let pa = PhysAddr((pa.0 + far) % machine.physical);
                 self.range(machine, step.kind, va, len, pa, perms)
             }
@@ -227,6 +239,7 @@ impl<T: PageTable> Bench<T> {
                 assert!(taken && self.model.at(va).is_none_or(|page| page.2 < size))
             }
             Err(EditError::Frames(_)) => assert!(self.pool.budget < 8 && !taken),
+            Err(EditError::FrameInUse { pa, va, .. }) => self.in_use(*pa, *va),
             Err(error) => panic!("{error}"),
         }
         outcome
@@ -290,6 +303,7 @@ impl<T: PageTable> Bench<T> {
         match (&outcome, kind) {
             // A gigabyte of smallest pages needs more tables than there is memory.
             (Err(EditError::Frames(_)), _) => assert!(self.pool.budget < 8 || len > 1 << 28),
+            (Err(EditError::FrameInUse { pa, va, .. }), 4 | 5) => self.in_use(*pa, *va),
             (Err(EditError::AlreadyMapped { va: at, page, pa, size }), 4 | 5) => {
                 let there = self.model.at(*at).expect("something is mapped there");
                 assert_eq!((*page, *pa, *size), (there.0, there.1, there.2));
@@ -297,7 +311,6 @@ impl<T: PageTable> Bench<T> {
             (Err(EditError::Encode(_)), 4 | 5) => {
                 assert!(pa.0 + len > machine.physical, "{va:?} {len:#x} at {pa:?}");
             }
-            (Err(EditError::InsidePage { .. }), 6 | 7) if !machine.splits => assert!(!straddling.is_empty()),
             (Err(error), _) => panic!("{error}"),
             (Ok(flush), 4 | 5) => {
                 assert!(free, "mapped over something");
@@ -305,7 +318,6 @@ impl<T: PageTable> Bench<T> {
                 machine.map_model(&mut self.model, va, pa, len, perms);
             }
             (Ok(flush), _) => {
-                assert!(machine.splits || straddling.is_empty());
                 for page in &straddling {
                     self.model.0.remove(&page.0.0);
                     machine.split_model(&mut self.model, *page, va, last);
@@ -338,6 +350,11 @@ impl<T: PageTable> Bench<T> {
         };
         self.table.translate_range(&self.ram, va, len, visit).expect("a sound table");
         assert_eq!(found, wanted, "in {len:#x} bytes from {va:?}");
+    }
+
+    /// A table with one entry a frame refused a frame: the page at `va` has it.
+    fn in_use(&self, pa: PhysAddr, va: VirtAddr) {
+        assert_eq!(self.model.at(va).map(|page| (page.0, page.1)), Some((va, pa)));
     }
 
     fn refused(&self, error: EditError, va: VirtAddr) {

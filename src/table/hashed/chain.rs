@@ -23,7 +23,7 @@ use crate::memory::PhysMemory;
 use crate::radix::{Encode, EncodeError, Entry, Leaf, Perms, PteRef, PteSource, Stage, Stop};
 use crate::table::radix::{put, read, swap};
 use crate::table::walker::refusal;
-use crate::table::{EditError, Physical, Walker};
+use crate::table::{EditError, Mapping, Physical, Walker};
 
 /// Bytes per node.
 pub(super) const NODE: u64 = 32;
@@ -136,6 +136,18 @@ impl<F: Encode> Chains<F> {
             Err(Stop::Absent { .. }) => Ok(None),
             Err(stop) => Err(refusal(stop)),
         }
+    }
+
+    /// Refuses a page that is mapped.
+    pub(super) fn check_free<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+    ) -> Result<(), EditError> {
+        let Some(found) = self.lookup(memory, va)? else { return Ok(()) };
+        let leaf = self.leaf(&found).ok_or_else(|| self.reserved(&found))?;
+        let Mapping { va: page, pa, size, .. } = self.mapping(va, &leaf);
+        Err(EditError::AlreadyMapped { va, page, pa, size })
     }
 
     /// As [`lookup`](Self::lookup), where there must be one that begins at `va`.

@@ -5,7 +5,7 @@ use crate::addr::{Asid, PageSize, PhysAddr, VirtAddr};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, EncodeError, Perms};
-use crate::table::{EditError, Flush, Mapping, PageTable, Walker};
+use crate::table::{EditError, Flush, Mapping, PageTable, Walker, range};
 
 /// An inverted page table, seen from one of its address spaces.
 ///
@@ -81,6 +81,23 @@ impl<F: Encode> InvertedTable<F> {
         self.node(pa).map_or(Ok(None), |node| self.chains.is_used(memory, node))
     }
 
+    /// The entry that a page would take, and what it would say, if it can be mapped.
+    fn check<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+        pa: PhysAddr,
+        perms: Perms,
+    ) -> Result<(u64, u64), EditError> {
+        let raw = self.chains.format.encode_leaf(pa, 0, perms)?;
+        let node = self.node(pa).ok_or(EncodeError::Address { base: pa, level: 0 })?;
+        self.chains.check_free(memory, va)?;
+        match self.chains.is_used(memory, node)? {
+            Some((va, asid)) => Err(EditError::FrameInUse { pa, va, asid }),
+            None => Ok((node, raw)),
+        }
+    }
+
     /// The entry of the frame that holds `pa`.
     fn node(&self, pa: PhysAddr) -> Option<u64> {
         let index = pa.0.checked_sub(self.first.0)? >> self.chains.page_bits();
@@ -106,7 +123,7 @@ impl<F: Encode> PageTable for InvertedTable<F> {
     fn map<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
         &mut self,
         memory: &M,
-        _frames: &mut A,
+        frames: &mut A,
         va: VirtAddr,
         pa: PhysAddr,
         size: PageSize,
@@ -115,24 +132,38 @@ impl<F: Encode> PageTable for InvertedTable<F> {
         if size != page_size(&self.chains.format) {
             return Err(EditError::Size { size });
         }
-        if !va.is_aligned(size.bits()) {
-            return Err(EditError::MisalignedVirtual { va, size });
+        self.map_range(memory, frames, va, pa, size.bytes(), perms)
+    }
+
+    fn map_range<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+        &mut self,
+        memory: &M,
+        _frames: &mut A,
+        va: VirtAddr,
+        pa: PhysAddr,
+        len: u64,
+        perms: Perms,
+    ) -> Result<Flush, EditError> {
+        let size = range::check_mapping(self, va, pa, len)?;
+        let page = |n: u64| (VirtAddr(va.0 + (n << size.bits())), PhysAddr(pa.0 + (n << size.bits())));
+        let count = len >> size.bits();
+        for (va, pa) in (0..count).map(page) {
+            self.check(memory, va, pa, perms)?;
         }
-        if !pa.is_aligned(size.bits()) {
-            return Err(EditError::MisalignedPhysical { pa, size });
+        for n in 0..count {
+            // Checked above, but several pages of the range may share a chain.
+            let (va, pa) = page(n);
+            let mapped = self.check(memory, va, pa, perms).and_then(|(node, raw)| {
+                self.chains.has_room(memory, va)?;
+                self.chains.insert(memory, node, va, raw)
+            });
+            if let Err(error) = mapped {
+                for n in 0..n {
+                    self.unmap(memory, page(n).0)?.1.forget();
+                }
+                return Err(error);
+            }
         }
-        let raw = self.chains.format.encode_leaf(pa, 0, perms)?;
-        let node = self.node(pa).ok_or(EncodeError::Address { base: pa, level: 0 })?;
-        if let Some(found) = self.chains.lookup(memory, va)? {
-            let leaf = self.chains.leaf(&found).ok_or_else(|| self.chains.reserved(&found))?;
-            let Mapping { va: page, pa, size, .. } = self.chains.mapping(va, &leaf);
-            return Err(EditError::AlreadyMapped { va, page, pa, size });
-        }
-        if let Some((owner, asid)) = self.chains.is_used(memory, node)? {
-            return Err(EditError::FrameInUse { pa, va: owner, asid });
-        }
-        self.chains.has_room(memory, va)?;
-        self.chains.insert(memory, node, va, raw)?;
         Ok(Flush::nothing())
     }
 

@@ -170,11 +170,7 @@ impl<F: Encode> HashedTable<F> {
         perms: Perms,
     ) -> Result<u64, EditError> {
         let raw = self.chains.format.encode_leaf(pa, 0, perms)?;
-        if let Some(found) = self.chains.lookup(memory, va)? {
-            let leaf = self.chains.leaf(&found).ok_or_else(|| self.chains.reserved(&found))?;
-            let Mapping { va: page, pa, size, .. } = self.chains.mapping(va, &leaf);
-            return Err(EditError::AlreadyMapped { va, page, pa, size });
-        }
+        self.chains.check_free(memory, va)?;
         self.chains.has_room(memory, va)?;
         Ok(raw)
     }

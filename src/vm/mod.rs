@@ -2,8 +2,8 @@
 //!
 //! [`VirtualMemory`] keeps address spaces over one physical memory. Each space is a list of [`Region`]s, promises of
 //! what memory is to be like; pages are made when they are touched, shared until they are written, and put into a
-//! [`BackingStore`](crate::store::BackingStore) when frames run out. It edits the very tables that the hardware's side
-//! walks and never holds an [`Mmu`](crate::mmu::Mmu):
+//! [`BackingStore`] when frames run out. It edits the very tables that the hardware's side
+//! walks and never holds an [`Mmu`]:
 //!
 //! ```text
 //!   Mmu ──Fault──► embedder ──handle_fault(space, va, kind)──► region ──► page ──► frame ──► table entry

@@ -1,9 +1,9 @@
 //! AArch64: VMSAv8-64 translation after the Arm Architecture Reference Manual (DDI 0487).
 //!
 //! [`Aarch64`] holds a core's [`Config`], its [`Registers`] and [`Pstate`], and the translation regime that they come to.
-//! A register write works the regime out anew ([`regime`]); after that, an access asks for a [`Context`] (what it needs,
-//! in one mask), looks its address up, and on a miss walks: stage 1 ([`stage1`]) over descriptors that stage 2
-//! ([`stage2`]) brings, then stage 2 for the result. What a TLB entry keeps is [`Rights`]: the answers for every
+//! A register write works the regime out anew (`regime`); after that, an access asks for a [`Context`] (what it needs,
+//! in one mask), looks its address up, and on a miss walks: stage 1 (`stage1`) over descriptors that stage 2
+//! (`stage2`) brings, then stage 2 for the result. What a TLB entry keeps is [`Rights`]: the answers for every
 //! privilege, PAN, EPAN and WXN at once.
 //!
 //! | file | what it says |

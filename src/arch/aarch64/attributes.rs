@@ -80,10 +80,15 @@ impl Attributes {
     /// Device-nGnRnE.
     pub(super) const DEVICE: Self = Self::new(0, OUTER);
 
-    /// Device memory and memory that no cache holds are always Outer Shareable.
     const fn new(attr: u8, share: u8) -> Self {
-        let share = if attr & 0xf0 == 0 || attr == NON_CACHEABLE || attr == 0x40 { OUTER } else { share };
         Self((share as u16) << 8 | attr as u16)
+    }
+
+    /// With the shareability that counts in the end: Device memory and memory that no cache holds are always Outer
+    /// Shareable. Whether that is applied before stage 2 has its say is IMPLEMENTATION DEFINED; here it is not.
+    pub(super) const fn effective(self) -> Self {
+        let uncached = self.is_device() || matches!(self.attr(), NON_CACHEABLE | 0x40);
+        if uncached { Self::new(self.attr(), OUTER) } else { self }
     }
 
     const fn attr(self) -> u8 {
@@ -154,7 +159,7 @@ impl Attributes {
             combined(untagged, stage2_as_mair(mem_attr, hcr & hcr::CD != 0))
         };
         let tagged = self.attr() == TAGGED && attr == WRITE_BACK;
-        Self::new(if tagged { TAGGED } else { attr }, share)
+        Self::new(if tagged { TAGGED } else { attr }, share).effective()
     }
 
     /// In words.

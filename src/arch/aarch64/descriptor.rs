@@ -148,6 +148,28 @@ pub struct Vmsa64 {
 }
 
 impl Vmsa64 {
+    /// The stage 1 format of the EL1&0 and EL2&0 regimes: one half of the address map, of `input_bits` bits, with 48-bit
+    /// output addresses and without LPA2, HPD or hardware dirty state. `None` unless `input_bits` is 16 to 48 (17 to 48
+    /// for the 64 KiB granule).
+    ///
+    /// What registers set up otherwise, [`Aarch64::stage1_table`](super::Aarch64::stage1_table) tells.
+    #[must_use]
+    pub const fn el1(granule: Granule, input_bits: u32, upper: bool) -> Option<Self> {
+        if input_bits > 48 || input_bits <= if matches!(granule, Granule::K64) { 16 } else { 15 } {
+            return None;
+        }
+        Some(Self {
+            granule,
+            input_bits: input_bits as u8,
+            top: Self::stage1_top(granule, input_bits) as u8,
+            max_block: if matches!(granule, Granule::K4) { 2 } else { 1 },
+            output_bits: 48,
+            high: HighBits::None,
+            hierarchical: true,
+            style: super::edit::Style::stage1(true, upper, false),
+        })
+    }
+
     /// The start level of a stage 1 walk over `input_bits`, as an engine level: as few levels as will do
     /// (`AArch64.S1StartLevel`).
     pub(super) const fn stage1_top(granule: Granule, input_bits: u32) -> u32 {

@@ -262,7 +262,7 @@ impl Aarch64 {
             (size, _) => trusted(size, first.run_bits, va, ipa),
         };
         let (pa, size, rights, attributes, run2) = match second {
-            None => (ipa, size1, first.rights, first.attributes, 0),
+            None => (ipa, size1, first.rights, first.attributes.effective(), 0),
             Some((stage2, second)) => {
                 let pa = second.leaf.address(ipa);
                 let format = &stage2.table.format;

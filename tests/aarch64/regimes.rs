@@ -1,0 +1,123 @@
+//! The regimes, and which accesses use which.
+
+use softmmu::access::AccessKind::{Execute, Read, Write};
+use softmmu::addr::Asid;
+use softmmu::arch::aarch64::{
+    Config, Control, ExceptionLevel, Features, RegimeKind, Register, Tlbi, TlbiTarget,
+};
+
+use crate::support::*;
+
+const E2H: u64 = 1 << 34;
+const TGE: u64 = 1 << 27;
+
+fn enter(mmu: &mut Core, el: ExceptionLevel) -> RegimeKind {
+    mmu.control(Control::Pstate(at(el))).expect("no change of PSTATE faults");
+    mmu.arch().regime()
+}
+
+#[test]
+fn the_exception_level_selects_the_regime() {
+    use ExceptionLevel::{El0, El1, El2, El3};
+    for (hcr, regimes) in [
+        (0, [RegimeKind::El10, RegimeKind::El10, RegimeKind::El2, RegimeKind::El3]),
+        (E2H, [RegimeKind::El10, RegimeKind::El10, RegimeKind::El20, RegimeKind::El3]),
+        (E2H | TGE, [RegimeKind::El20, RegimeKind::El10, RegimeKind::El20, RegimeKind::El3]),
+    ] {
+        let mut mmu = core(Config::FULL, &[(Register::HcrEl2, hcr)], &[]);
+        assert_eq!([El0, El1, El2, El3].map(|el| enter(&mut mmu, el)), regimes, "HCR_EL2 {hcr:#x}");
+    }
+    // Without VHE, E2H does nothing; without EL2, nothing of HCR_EL2 does.
+    let mut mmu = core(Config::CORTEX_A53, &[(Register::HcrEl2, E2H | TGE)], &[]);
+    assert_eq!(enter(&mut mmu, El2), RegimeKind::El2);
+    let features = Config::FULL.features - Features::EL2;
+    let alone = Config { features, ..Config::FULL };
+    let mut mmu = core(alone, &[(Register::HcrEl2, 1 | 1 << 12)], &page(DATA | AF));
+    assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 8));
+}
+
+#[test]
+fn el3_has_tables_of_its_own() {
+    let words = page(DATA | AF | 1 << 6);
+    let registers = [
+        (Register::SctlrEl3, 0x30c5_0805),
+        (Register::TcrEl3, 25 | 5 << 16),
+        (Register::Ttbr0El3, RAM),
+        (Register::MairEl3, 0xff),
+    ];
+    let mut mmu = core(Config::FULL, &registers, &words);
+    enter(&mut mmu, ExceptionLevel::El3);
+    for kind in [Read, Write, Execute] {
+        assert_eq!(lands(&mut mmu, kind, 8), Ok(DATA + 8));
+    }
+    assert_eq!(lands(&mut mmu, Read, !0xfff), Err(4), "there is no upper half");
+    let fault = access(&mut mmu, Read, 0x5000).expect_err("nothing is mapped");
+    assert_eq!((fault.target, fault.esr() >> 26), (ExceptionLevel::El3, 0x25));
+    // Its own maintenance, and nobody else's.
+    let walks = |mmu: &mut Core| {
+        let before = mmu.stats().walks;
+        access(mmu, Read, 8).expect("mapped");
+        mmu.stats().walks - before
+    };
+    for regime in [RegimeKind::El10, RegimeKind::El2, RegimeKind::El20] {
+        mmu.fence(Tlbi { regime, target: TlbiTarget::All });
+        assert_eq!(walks(&mut mmu), 0, "{regime:?}");
+    }
+    mmu.fence(Tlbi::page(RegimeKind::El3, 0, None, false));
+    assert_eq!(walks(&mut mmu), 1);
+    mmu.fence(Tlbi { regime: RegimeKind::El3, target: TlbiTarget::All });
+    assert_eq!(walks(&mut mmu), 1);
+}
+
+#[test]
+fn a_host_and_its_guest_do_not_see_each_others_translations() {
+    // The same virtual page in EL2&0 and in EL1&0, with the same ASID.
+    let words = [
+        page(DATA | AF | 1 << 11),
+        page((DATA + 0x1000) | AF | 1 << 11)
+            .map(|(pa, word)| (pa + 0x4000, if word & 0xff_f000 < 0x80_0000 { word + 0x4000 } else { word })),
+    ];
+    let registers = [
+        (Register::HcrEl2, E2H),
+        (Register::SctlrEl2, SCTLR),
+        (Register::TcrEl2, TCR),
+        (Register::Ttbr0El2, RAM + 0x4000),
+        (Register::MairEl2, 0xff),
+        (Register::MairEl1, 0xff),
+    ];
+    let mut mmu = core(Config::FULL, &registers, words.as_flattened());
+    for _ in 0..2 {
+        enter(&mut mmu, ExceptionLevel::El1);
+        assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 8));
+        enter(&mut mmu, ExceptionLevel::El2);
+        assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 0x1008));
+    }
+    assert_eq!(mmu.stats().walks, 2);
+    mmu.fence(Tlbi { regime: RegimeKind::El20, target: TlbiTarget::Asid(Asid(0)) });
+    assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 0x1008));
+    assert_eq!(mmu.stats().walks, 3);
+    enter(&mut mmu, ExceptionLevel::El1);
+    assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 8));
+    assert_eq!(mmu.stats().walks, 3);
+}
+
+#[test]
+fn tge_turns_a_guests_translation_off() {
+    // HCR_EL2.TGE without E2H: EL0 runs untranslated, and its aborts go to EL2.
+    let mut mmu = core(Config::FULL, &[(Register::HcrEl2, TGE | 1)], &page(DATA | AF | 1 << 6));
+    enter(&mut mmu, ExceptionLevel::El0);
+    assert_eq!(lands(&mut mmu, Read, DATA), Ok(DATA));
+    let fault = access(&mut mmu, Read, 1 << 52).expect_err("beyond physical addresses");
+    assert_eq!((fault.fsc(), fault.target), (0, ExceptionLevel::El2));
+}
+
+#[test]
+fn without_any_translation_addresses_are_physical() {
+    let mut mmu = core(Config::CORTEX_A72, &[(Register::SctlrEl1, 0)], &[]);
+    assert_eq!(lands(&mut mmu, Write, DATA + 8), Ok(DATA + 8));
+    assert_eq!(mmu.stats().bare, 1);
+    assert_eq!(lands(&mut mmu, Read, 1 << 44), Err(0), "44 bits are an address size fault of level 0");
+    // TBI0 lets the top byte be.
+    set(&mut mmu, Register::TcrEl1, TCR | 1 << 37);
+    assert_eq!(lands(&mut mmu, Read, 0x12 << 56 | 0x1000), Ok(0x1000));
+}

@@ -243,6 +243,7 @@ pub(super) fn apply<P: PteMemory>(
             Some(second) => pdpte::load(&next, &mut second.tables(&next, None, memory))?,
         };
     }
+    next.settle();
     *x86 = next;
     invalidate::control(&old, &next, change, drop);
     Ok(())

@@ -104,8 +104,7 @@ impl Ept {
             writes: request.writes(),
             on_fault: x86.config.accessed_on_fault,
         };
-        let Leaf { base, size_bits, raw, limits, .. } = job.run(&mut Direct(memory), &judge)?;
-        let entry = EptPte::from_bits_retain(raw & limits);
+        let (Leaf { base, size_bits, raw, .. }, entry) = job.run(&mut Direct(memory), &judge)?;
         let mut rights = Rights::empty();
         rights.set(Rights::READ2, entry.contains(EptPte::READ));
         rights.set(Rights::WRITE2, entry.contains(EptPte::WRITE));
@@ -150,6 +149,9 @@ impl Violation<'_> {
 }
 
 impl Judge for Violation<'_> {
+    /// The rights of all levels together.
+    type Granted = EptPte;
+
     fn absent(&self, _limits: u64) -> Fault {
         self.violation(0)
     }
@@ -157,7 +159,7 @@ impl Judge for Violation<'_> {
         Fault::EptMisconfiguration { gpa: GuestAddr(self.request.gpa), va: self.request.va() }
     }
     #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault> {
+    fn leaf(&self, leaf: &Leaf) -> Result<EptPte, Fault> {
         let granted = leaf.raw & leaf.limits;
         let kind = self.request.kind;
         let need = if kind.contains(EptQualification::FETCH) {
@@ -166,7 +168,11 @@ impl Judge for Violation<'_> {
             // READ and WRITE of the qualification are R and W of the entry.
             kind.bits() & 3
         };
-        if granted & need == need { Ok(()) } else { Err(self.violation(granted)) }
+        if granted & need == need {
+            Ok(EptPte::from_bits_retain(granted))
+        } else {
+            Err(self.violation(granted))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`X86`] holds one logical processor's control state and is the [`Arch`] of its `Mmu`. What a rule of the manual
 //! says stands in the file named after it: an access becomes a [`Context`] (`rights`), a walk finds and judges the leaf
-//! (`walk`, with the formats of `pte` and the masks of `reserved`), through a second stage where a guest has one
+//! (`first`, `walk`, with the formats of `pte` and the masks of `reserved`), through a second stage where a guest has one
 //! (`nested`, `ept`, `npt`); a refusal becomes a [`Fault`] (`fault`). Register writes go through `control`, and what
 //! they and the fence instructions drop is said in `invalidate`.
 //!
@@ -13,7 +13,7 @@
 //! | `pdpte` | Vol. 3A 4.4.1 | 5.2.3 |
 //! | `rights` | Vol. 3A 4.6 | 5.6 |
 //! | `fault` | Vol. 3A 4.7 | 8.4.2 |
-//! | `walk` | Vol. 3A 4.8 | 5.4.2 |
+//! | `first`, `walk` | Vol. 3A 4.8 | 5.4.2 |
 //! | `memtype` | Vol. 3A 4.9, ch. 12 | 7.8 |
 //! | `invalidate` | Vol. 3A 4.10 | 5.5 |
 //! | `nested`, `ept`, `npt` | Vol. 3C ch. 29 | 15.25 |
@@ -31,6 +31,7 @@ mod control;
 mod encode;
 mod ept;
 mod fault;
+mod first;
 mod invalidate;
 mod memtype;
 mod mode;
@@ -105,6 +106,9 @@ pub struct X86 {
     guest: Option<Guest>,
     regime: u8,
     ept_regimes: invalidate::Roots,
+    /// What `registers` and `guest` come to: the format walked with, and the address of its top table.
+    paging: mode::Paging,
+    root: u64,
 }
 
 impl X86 {
@@ -118,14 +122,24 @@ impl X86 {
     /// use [`Control::Load`].
     #[must_use]
     pub fn with_registers(config: Config, registers: Registers) -> Self {
-        Self {
+        let mut x86 = Self {
             config,
             registers,
             pdptes: [0; 4],
             guest: None,
             regime: 0,
             ept_regimes: invalidate::Roots::default(),
-        }
+            paging: mode::Paging::Off,
+            root: 0,
+        };
+        x86.settle();
+        x86
+    }
+
+    /// Works out what follows from the registers and the guest.
+    fn settle(&mut self) {
+        self.paging = mode::Paging::of(self);
+        self.root = self.registers.cr3 & pte::root_mask(self.mode());
     }
 
     /// The processor.
@@ -236,7 +250,7 @@ impl Arch for X86 {
 
     #[inline]
     fn permits(&self, context: &Context, _access: &Access<Flavor>, entry: &TlbEntry) -> bool {
-        context.permits(entry.rights)
+        context.permits(Rights::from_bits_retain(entry.rights))
     }
 
     #[inline]
@@ -246,7 +260,7 @@ impl Arch for X86 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        walk::translate(self, context, access, memory)
+        first::translate(self, context, access, memory)
     }
 
     fn bus_fault(&self, _: &Context, _: &Access<Flavor>, _: BusError) -> Option<Fault> {

@@ -1,6 +1,9 @@
 //! Which paging mode the control registers select (SDM Vol. 3A, 4.1.1; APM Vol. 2, 5.1).
 
+use super::X86;
 use super::control::{Cr0, Cr4, Efer};
+use super::nested::Second;
+use super::pte::{Legacy32, LongMode, Pae};
 
 /// A paging mode.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,5 +55,35 @@ impl Mode {
     #[must_use]
     pub const fn is_long(self) -> bool {
         matches!(self, Self::Level4 | Self::Level5)
+    }
+}
+
+/// The format that the mode walks with, ready for use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Paging {
+    Off,
+    Legacy32(Legacy32),
+    /// Below the PDPTE registers.
+    Pae(Pae),
+    /// With the PDPTEs in memory.
+    PaeInMemory(Pae),
+    Long(LongMode),
+}
+
+impl Paging {
+    /// The format of the present mode.
+    pub(super) fn of(x86: &X86) -> Self {
+        let X86 { config, registers, .. } = x86;
+        let nxe = registers.efer.contains(Efer::NXE);
+        match x86.mode() {
+            Mode::Off => Self::Off,
+            Mode::Legacy32 => Self::Legacy32(Legacy32::new(config, registers.cr4.contains(Cr4::PSE))),
+            Mode::Pae if matches!(x86.second(), Some(Second::Npt(_))) => {
+                Self::PaeInMemory(Pae::in_memory(config, nxe))
+            }
+            Mode::Pae => Self::Pae(Pae::below_registers(config, nxe)),
+            Mode::Level4 => Self::Long(LongMode::new(config, nxe, false)),
+            Mode::Level5 => Self::Long(LongMode::new(config, nxe, true)),
+        }
     }
 }

@@ -80,8 +80,7 @@ impl Npt {
             writes: request.writes(),
             on_fault: x86.config.accessed_on_fault,
         };
-        let Leaf { base, size_bits, raw, limits, .. } = job.run(&mut Direct(memory), &judge)?;
-        let found = Rights::of_leaf(raw, limits);
+        let (Leaf { base, size_bits, raw, .. }, found) = job.run(&mut Direct(memory), &judge)?;
         let mut rights = Rights::READ2 | found & Rights::DIRTY;
         rights.set(Rights::WRITE2, found.contains(Rights::WRITE));
         rights.set(Rights::EXECUTE2, found.contains(Rights::EXECUTE));
@@ -113,6 +112,8 @@ impl NestedFault<'_> {
 }
 
 impl Judge for NestedFault<'_> {
+    type Granted = Rights;
+
     fn absent(&self, _limits: u64) -> Fault {
         self.fault(PageFaultCode::empty())
     }
@@ -120,11 +121,11 @@ impl Judge for NestedFault<'_> {
         self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED)
     }
     #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault> {
+    fn leaf(&self, leaf: &Leaf) -> Result<Rights, Fault> {
         let mut need = Rights::USER;
         need.set(Rights::WRITE, self.request.writes());
         need.set(Rights::EXECUTE, self.request.kind.contains(EptQualification::FETCH));
         let rights = Rights::of_leaf(leaf.raw, leaf.limits);
-        if rights.contains(need) { Ok(()) } else { Err(self.fault(PageFaultCode::PRESENT)) }
+        if rights.contains(need) { Ok(rights) } else { Err(self.fault(PageFaultCode::PRESENT)) }
     }
 }

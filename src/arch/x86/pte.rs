@@ -84,6 +84,19 @@ impl LongMode {
             page1gb: config.page1gb,
         }
     }
+
+    /// An entry that is no plain table and no 4 KiB page.
+    fn special(&self, raw: u64, level: u32) -> Entry {
+        if raw & Pte::PRESENT.bits() == 0 {
+            return Entry::Absent;
+        }
+        let large = level == 1 || level == 2 && self.page1gb;
+        if raw & self.high != 0 || !large {
+            Entry::Reserved
+        } else {
+            reserved::large_leaf(raw, 12 + 9 * level)
+        }
+    }
 }
 
 impl Format for LongMode {
@@ -105,22 +118,16 @@ impl Format for LongMode {
     }
     #[inline]
     fn decode(&self, raw: u64, level: u32) -> Entry {
-        if raw & Pte::PRESENT.bits() == 0 {
-            return Entry::Absent;
-        }
-        if raw & self.high != 0 {
-            return Entry::Reserved;
-        }
-        match level {
-            0 => Entry::Leaf { base: raw & ADDRESS, size_bits: 12 },
-            1 | 2 if raw & Pte::LARGE.bits() != 0 => {
-                if level == 2 && !self.page1gb {
-                    return Entry::Reserved;
-                }
-                reserved::large_leaf(raw, 12 + 9 * level)
-            }
-            3.. if raw & self.upper != 0 => Entry::Reserved,
-            _ => Entry::Table(raw & ADDRESS),
+        // The usual entries are told by one compare.
+        let telling = match level {
+            0 => self.high | Pte::PRESENT.bits(),
+            1 | 2 => self.high | Pte::PRESENT.bits() | Pte::LARGE.bits(),
+            _ => self.high | Pte::PRESENT.bits() | self.upper,
+        };
+        match (raw & telling == Pte::PRESENT.bits(), level) {
+            (true, 0) => Entry::Leaf { base: raw & ADDRESS, size_bits: 12 },
+            (true, _) => Entry::Table(raw & ADDRESS),
+            (false, _) => self.special(raw, level),
         }
     }
     #[inline]

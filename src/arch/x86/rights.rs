@@ -14,21 +14,20 @@ use crate::access::AccessKind;
 use crate::tlb::Space;
 
 bitflags::bitflags! {
-    /// What a translation allows, as the tables of both stages say it.
+    /// What a translation allows, as the tables of both stages say it. As many bits as possible stand where an entry
+    /// has them.
     ///
-    /// The five lowest bits are no flag but a number: twice the protection key, plus one on a supervisor page.
+    /// Bits 62 to 58 are no flags but a number: twice the protection key, plus one on a user page.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Rights: u64 {
-        /// U/S is set at every level: a user-mode address.
-        const USER = 1 << 5;
-        /// U/S is clear somewhere: a supervisor-mode address.
-        const SUPERVISOR = 1 << 6;
         /// R/W is set at every level.
-        const WRITE = 1 << 7;
-        /// XD is clear at every level.
-        const EXECUTE = 1 << 8;
+        const WRITE = 1 << 1;
+        /// U/S is set at every level: a user-mode address.
+        const USER = 1 << 2;
+        /// U/S is clear somewhere: a supervisor-mode address.
+        const SUPERVISOR = 1 << 3;
         /// Writes have no dirty bit left to set, in either stage.
-        const DIRTY = 1 << 9;
+        const DIRTY = 1 << 6;
         /// A shadow-stack page: R/W clear and D set in the leaf, R/W set above it.
         const SHADOW = 1 << 10;
         /// The second stage allows reads.
@@ -37,7 +36,9 @@ bitflags::bitflags! {
         const WRITE2 = 1 << 12;
         /// The second stage allows fetches from this linear address.
         const EXECUTE2 = 1 << 13;
-        const _ = 0x1f;
+        /// XD is clear at every level.
+        const EXECUTE = 1 << 63;
+        const _ = 0x1f << 58;
     }
 }
 
@@ -57,17 +58,22 @@ impl Rights {
     #[inline]
     pub(super) const fn of_leaf(raw: u64, limits: u64) -> Self {
         let both = raw & limits;
-        let user = both >> 2 & 1;
-        let key = (raw >> 59 & 0xf) << 1 | (user ^ 1);
-        let dirty = raw >> 6 & 1;
-        let shadow = !raw >> 1 & dirty & limits >> 1 & 1;
-        let flags = user << 5
-            | (user ^ 1) << 6
-            | (both >> 1 & 1) << 7
-            | (((raw | limits) >> 63) ^ 1) << 8
-            | dirty << 9
-            | shadow << 10;
-        Self::from_bits_retain(key | flags | Self::SECOND.bits())
+        let user = both & 1 << 2;
+        let flags = both & 1 << 1
+            | user
+            | (user ^ 1 << 2) << 1
+            | raw & 1 << 6
+            // D of the leaf, where R/W is clear there and set above.
+            | ((!raw & limits & 1 << 1) << 5 & raw) << 4
+            | !(raw | limits) & 1 << 63;
+        let number = raw & 0xf << 59 | user << 56;
+        Self::from_bits_retain(flags | number | Self::SECOND.bits())
+    }
+
+    /// The number of the protection key and owner, 0 to 31.
+    #[inline]
+    const fn number(self) -> u32 {
+        (self.bits() >> 58) as u32 & 0x1f
     }
 }
 
@@ -76,10 +82,10 @@ impl Rights {
 pub struct Context {
     /// Where it looks.
     pub(super) space: Space,
-    /// The keys it may not meet: bit `2 * key` on user pages, bit `2 * key + 1` on supervisor pages.
-    keys: u32,
     /// The [`Rights`] that it needs.
-    need: u16,
+    need: u64,
+    /// The keys it may not meet: bit `2 * key + 1` on user pages, bit `2 * key` on supervisor pages.
+    keys: u32,
     /// How linear addresses are read.
     pub(super) mode: Mode,
     /// Whether translation is off altogether.
@@ -96,10 +102,10 @@ impl Context {
             _ => x86.registers.cpl == 3,
         };
         let mode = x86.mode();
-        let need = second_need(kind).union(match mode {
+        let first_need = match mode {
             Mode::Off => Rights::empty(),
             _ => first_need(x86, kind, flavor, user),
-        });
+        };
         Self {
             space: x86.space(),
             keys: if mode.is_long() && kind != AccessKind::Execute {
@@ -107,7 +113,7 @@ impl Context {
             } else {
                 0
             },
-            need: need.bits() as u16,
+            need: first_need.union(second_need(kind)).bits(),
             mode,
             bare: mode == Mode::Off && !x86.has_second_stage(),
             user,
@@ -116,23 +122,24 @@ impl Context {
 
     /// Whether `rights` allow the access at once: both stages agree and no dirty bit is due.
     #[inline]
-    pub(super) const fn permits(&self, rights: u64) -> bool {
-        rights & self.need as u64 == self.need as u64 && self.keys >> (rights & 0x1f) & 1 == 0
+    pub(super) const fn permits(&self, rights: Rights) -> bool {
+        rights.bits() & self.need == self.need && self.keys >> rights.number() & 1 == 0
     }
 
-    /// What the first stage has against the access, if anything, in the bits that the error code adds to P.
+    /// Whether the first stage has nothing against the access; a dirty bit may be due.
     #[inline]
-    pub(super) fn refusal(&self, rights: Rights, nxe: bool) -> Option<PageFaultCode> {
-        let need = u64::from(self.need) & !(Rights::SECOND | Rights::DIRTY).bits();
-        let key = self.keys >> (rights.bits() & 0x1f) & 1 != 0;
-        if !nxe && !rights.contains(Rights::EXECUTE) && self.mode != Mode::Off {
+    pub(super) const fn first_stage_permits(&self, rights: Rights) -> bool {
+        self.permits(rights.union(Rights::SECOND).union(Rights::DIRTY))
+    }
+
+    /// What the first stage has against the access that it does not permit, in the bits that the error code adds to P.
+    pub(super) fn refusal(&self, rights: Rights, efer: Efer) -> PageFaultCode {
+        if !efer.contains(Efer::NXE) && !rights.contains(Rights::EXECUTE) {
             // Only a cached upper table can bring XD here while NXE is clear: the bit is reserved now.
-            return Some(PageFaultCode::RESERVED);
+            return PageFaultCode::RESERVED;
         }
-        if key {
-            return Some(PageFaultCode::KEY);
-        }
-        (rights.bits() & need != need).then_some(PageFaultCode::empty())
+        let key = self.keys >> rights.number() & 1 != 0;
+        if key { PageFaultCode::KEY } else { PageFaultCode::empty() }
     }
 }
 
@@ -181,6 +188,6 @@ fn keys(x86: &X86, writes: bool, user: bool) -> u32 {
         let bits = if write_disable { register | register >> 1 } else { register };
         if on { bits & ACCESS_DISABLE } else { 0 }
     };
-    denied(registers.cr4.contains(Cr4::PKE), registers.pkru)
-        | denied(registers.cr4.contains(Cr4::PKS), registers.pkrs) << 1
+    denied(registers.cr4.contains(Cr4::PKE), registers.pkru) << 1
+        | denied(registers.cr4.contains(Cr4::PKS), registers.pkrs)
 }

@@ -12,17 +12,9 @@
 //! marks as it reads. Accessed and dirty: SDM Vol. 3A 4.8, APM Vol. 2 5.4.2.
 
 use super::config::AccessedOnFault;
-use super::fault::{Fault, PageFaultCode, access_code};
-use super::mode::Mode;
-use super::nested::{Mapped, Request};
-use super::pte::{self, Legacy32, LongMode, Pae, Pte};
-use super::rights::{Context, Rights};
-use super::{Cr4, Efer, Flavor, Second, X86, memtype};
-use crate::access::Access;
-use crate::addr::{VirtAddr, low_mask};
+use super::fault::Fault;
 use crate::arch::{PteMemory, WalkError};
 use crate::radix::{Entry, Format, Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
-use crate::tlb::TlbEntry;
 
 /// A format whose entries are marked when they are used.
 pub(super) trait Marked: Format {
@@ -80,12 +72,14 @@ impl<P: PteMemory> Tables for Direct<'_, P> {
 
 /// What a stage makes of the ends of its walks.
 pub(super) trait Judge {
+    /// What the stage keeps of a leaf.
+    type Granted;
     /// The walk met an entry that is not present, under tables that combine to `limits`.
     fn absent(&self, limits: u64) -> Fault;
     /// The walk met a reserved encoding.
     fn reserved(&self) -> Fault;
-    /// The walk met a leaf: is the access allowed?
-    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault>;
+    /// The walk met a leaf: what does it grant, if the access is allowed?
+    fn leaf(&self, leaf: &Leaf) -> Result<Self::Granted, Fault>;
 }
 
 /// One stage's walk to be made.
@@ -100,16 +94,24 @@ pub(super) struct Job<'a, F> {
 }
 
 impl<F: Marked> Job<'_, F> {
-    /// Finds the leaf, has it judged and marks what is due. The leaf is returned as it stands in memory then.
+    /// Finds the leaf, has it judged and marks what is due. The leaf is returned as it stands in memory then, with
+    /// what it grants then.
     #[inline]
-    pub(super) fn run<T: Tables>(
+    pub(super) fn run<T: Tables, J: Judge>(
         &self,
         tables: &mut T,
-        judge: &impl Judge,
-    ) -> Result<Leaf, WalkError<Fault>> {
+        judge: &J,
+    ) -> Result<(Leaf, J::Granted), WalkError<Fault>> {
         let fault = match walk(self.format, self.stage, self.root, self.va, tables) {
             Ok(leaf) => match judge.leaf(&leaf) {
-                Ok(()) => return self.mark(tables, leaf),
+                Ok(granted) => {
+                    let due = self.due(&leaf);
+                    if due == 0 {
+                        return Ok((leaf, granted));
+                    }
+                    let leaf = self.walk_marking(tables, Some((leaf, due)))?.ok_or(WalkError::Raced)?;
+                    return judge.leaf(&leaf).map(|granted| (leaf, granted)).map_err(WalkError::Fault);
+                }
                 Err(fault) => fault,
             },
             Err(Stop::Absent { limits, .. }) => judge.absent(limits),
@@ -122,14 +124,12 @@ impl<F: Marked> Job<'_, F> {
         Err(WalkError::Fault(fault))
     }
 
+    /// The marks that the leaf is to get, if it or a table above it lacks one; else 0.
     #[inline]
-    fn mark<T: Tables>(&self, tables: &mut T, leaf: Leaf) -> Result<Leaf, WalkError<Fault>> {
+    fn due(&self, leaf: &Leaf) -> u64 {
         let accessed = self.format.accessed(leaf.at.level);
         let due = if self.writes { accessed | self.format.dirty() } else { accessed };
-        if leaf.raw & due == due && leaf.limits & accessed == accessed {
-            return Ok(leaf);
-        }
-        self.walk_marking(tables, Some((leaf, due)))?.ok_or(WalkError::Raced)
+        if leaf.raw & due == due && leaf.limits & accessed == accessed { 0 } else { due }
     }
 
     /// The second pass; `None` where it met no leaf.
@@ -178,161 +178,4 @@ impl<F: Marked, T: Tables> PteSource for Marking<'_, F, T> {
     fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
         self.tables.descended(stage, va, table);
     }
-}
-
-/// What the first stage found.
-struct Page {
-    base: u64,
-    size_bits: u32,
-    level: u32,
-    rights: Rights,
-    attr: u16,
-    global: bool,
-}
-
-/// The first stage's judgement of one access.
-struct First<'a> {
-    x86: &'a X86,
-    context: &'a Context,
-    access: &'a Access<Flavor>,
-    va: u64,
-}
-
-impl First<'_> {
-    fn fault(&self, why: PageFaultCode) -> Fault {
-        Fault::Page { code: access_code(self.x86, self.context, self.access) | why, cr2: VirtAddr(self.va) }
-    }
-}
-
-impl Judge for First<'_> {
-    fn absent(&self, limits: u64) -> Fault {
-        // Only a cached upper table can bring XD here while NXE is clear: the bit is reserved now.
-        if limits & Pte::NX.bits() != 0 && !self.x86.registers.efer.contains(Efer::NXE) {
-            return self.reserved();
-        }
-        self.fault(PageFaultCode::empty())
-    }
-    fn reserved(&self) -> Fault {
-        self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED)
-    }
-    #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<(), Fault> {
-        let nxe = self.x86.registers.efer.contains(Efer::NXE);
-        match self.context.refusal(Rights::of_leaf(leaf.raw, leaf.limits), nxe) {
-            None => Ok(()),
-            Some(why) => Err(self.fault(why | PageFaultCode::PRESENT)),
-        }
-    }
-}
-
-impl First<'_> {
-    /// Translates by the mode that the control registers select.
-    #[inline]
-    fn translate<T: Tables>(&self, tables: &mut T) -> Result<Page, WalkError<Fault>> {
-        let X86 { config, registers, .. } = self.x86;
-        let nxe = registers.efer.contains(Efer::NXE);
-        let root = registers.cr3 & pte::root_mask(self.context.mode);
-        match self.context.mode {
-            Mode::Off => {
-                Ok(Page { base: 0, size_bits: 32, level: 0, rights: Rights::UNPAGED, attr: 0, global: false })
-            }
-            Mode::Legacy32 => {
-                let format = Legacy32::new(config, registers.cr4.contains(Cr4::PSE));
-                self.paged(&format, root, tables)
-            }
-            Mode::Pae if matches!(self.x86.second(), Some(Second::Npt(_))) => {
-                self.paged(&Pae::in_memory(config, nxe), root, tables)
-            }
-            Mode::Pae => {
-                let [pdpte0, pdpte1, pdpte2, pdpte3] = self.x86.pdptes;
-                let pdpte = match self.va >> 30 & 3 {
-                    0 => pdpte0,
-                    1 => pdpte1,
-                    2 => pdpte2,
-                    _ => pdpte3,
-                };
-                if pdpte & Pte::PRESENT.bits() == 0 {
-                    return Err(WalkError::Fault(self.absent(0)));
-                }
-                self.paged(&Pae::below_registers(config, nxe), pdpte & pte::ADDRESS, tables)
-            }
-            Mode::Level4 => self.paged(&LongMode::new(config, nxe, false), root, tables),
-            Mode::Level5 => self.paged(&LongMode::new(config, nxe, true), root, tables),
-        }
-    }
-
-    #[inline]
-    fn paged<F: Marked, T: Tables>(
-        &self,
-        format: &F,
-        root: u64,
-        tables: &mut T,
-    ) -> Result<Page, WalkError<Fault>> {
-        let job = Job {
-            format,
-            stage: Stage::First,
-            root,
-            va: self.va,
-            writes: self.access.kind.writes(),
-            on_fault: self.x86.config.accessed_on_fault,
-        };
-        let Leaf { base, size_bits, raw, at, limits } = job.run(tables, self)?;
-        Ok(Page {
-            base,
-            size_bits,
-            level: at.level,
-            rights: Rights::of_leaf(raw, limits),
-            attr: memtype::first(pte::pat_index(raw, size_bits)),
-            global: raw & Pte::GLOBAL.bits() != 0 && self.x86.registers.cr4.contains(Cr4::PGE),
-        })
-    }
-}
-
-/// Translates `access` through all its stages; see [`Arch::walk`](crate::arch::Arch::walk).
-#[inline]
-pub(super) fn translate<P: PteMemory>(
-    x86: &X86,
-    context: &Context,
-    access: &Access<Flavor>,
-    memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
-    let va = super::effective(context.mode, access.va.0);
-    let first = First { x86, context, access, va };
-    let entry = |page: &Page, size: u32| TlbEntry {
-        va: va & !low_mask(size),
-        pa: 0,
-        gpa: 0,
-        rights: page.rights.bits(),
-        space: context.space,
-        global: page.global,
-        size_bits: size as u8,
-        leaf_bits: page.size_bits as u8,
-        leaf2_bits: 0,
-        level: page.level as u8,
-        attr: page.attr,
-    };
-    let Some(second) = x86.second() else {
-        let page = first.translate(&mut Direct(memory))?;
-        // With paging off nothing is cached: one page of the identity is as good as another.
-        let size = if context.mode == Mode::Off { 12 } else { page.size_bits };
-        let pa = (page.base | va & low_mask(page.size_bits)) & !low_mask(size);
-        return Ok(TlbEntry { pa, gpa: pa, leaf_bits: size as u8, ..entry(&page, size) });
-    };
-    let page = first.translate(&mut second.tables(x86, Some(access.va), memory))?;
-    let gpa = page.base | va & low_mask(page.size_bits);
-    let request = Request::at_last(access, gpa, page.rights);
-    let Mapped { base, size_bits, rights, attr } = second.translate(x86, &request, memory)?;
-    let size = page.size_bits.min(size_bits);
-    let rights = (page.rights - Rights::SECOND).union(rights & Rights::SECOND)
-        - if rights.contains(Rights::DIRTY) { Rights::empty() } else { Rights::DIRTY };
-    Ok(TlbEntry {
-        pa: (base | gpa & low_mask(size_bits)) & !low_mask(size),
-        gpa: gpa & !low_mask(size),
-        rights: rights.bits(),
-        // With guest paging off there is no first-stage leaf larger than the page itself.
-        leaf_bits: if context.mode == Mode::Off { size } else { page.size_bits } as u8,
-        leaf2_bits: size_bits as u8,
-        attr: page.attr | attr,
-        ..entry(&page, size)
-    })
 }

@@ -347,3 +347,31 @@ fn twice(mut frames: impl FrameAllocator) {
     assert!(matches!(frames.free(PhysAddr(0), 0), Err(FrameError::Foreign { .. })));
     assert_eq!(frames.allocate(0), Ok(out[0]));
 }
+
+/// Every test that the table names is there.
+#[test]
+fn the_table_of_pitfalls_is_true() {
+    fn sources(folder: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                sources(&path, all);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&std::fs::read_to_string(&path).expect("a source file"));
+            }
+        }
+    }
+    let mut all = String::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut all);
+    let rows: Vec<&str> =
+        include_str!("PITFALLS.md").lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    for (number, row) in (1..=34).zip(&rows) {
+        assert!(row.starts_with(&format!("| {number} |")), "{row}");
+        let cells = row.rsplit('|').nth(1).expect("three cells");
+        for name in cells.split('`').skip(1).step_by(2) {
+            let known = name == "&mut Mmu" || all.contains(&format!("fn {name}("));
+            assert!(known, "{number}: there is no test {name}");
+        }
+    }
+    assert_eq!(rows.len(), 34);
+}

@@ -134,7 +134,8 @@ impl Machine for Driver {
         let pages = keys.num("pages")?.unwrap_or(1);
         let host = self.regime == RegimeKind::El20;
         let regime = if name.ends_with("e2") && !host { RegimeKind::El2 } else { self.regime };
-        let asid = || Ok::<_, NotBuilt>(Asid(keys.need("asid")? as u16));
+        // Without an ASID all are meant, which drops more and never less.
+        let asid = keys.num("asid")?.map(|asid| Asid(asid as u16));
         let plain = name.strip_prefix('r').unwrap_or(name);
         let granule = if plain == name { Granule::K4 } else { self.granule };
         let address = |asid, last_level| {
@@ -144,13 +145,11 @@ impl Machine for Driver {
         let fence = match plain {
             "vmalle1" | "vmalls12e1" | "alle2" | "alle3" => all(regime, TlbiTarget::All),
             "alle1" => all(RegimeKind::El10, TlbiTarget::AllVmids),
-            "aside1" => all(regime, TlbiTarget::Asid(asid()?)),
-            "vae1" => address(Some(asid()?), false)?,
-            "vale1" => address(Some(asid()?), true)?,
+            "aside1" => all(regime, TlbiTarget::Asid(asid.ok_or_else(unknown)?)),
+            "vae1" | "vae2" => address(asid, false)?,
+            "vale1" | "vale2" => address(asid, true)?,
             "vaae1" => address(None, false)?,
             "vaale1" => address(None, true)?,
-            "vae2" => address(keys.num("asid")?.map(|asid| Asid(asid as u16)), false)?,
-            "vale2" => address(keys.num("asid")?.map(|asid| Asid(asid as u16)), true)?,
             "ipas2e1" => Tlbi::intermediate(keys.need("ipa")?, pages, granule, false),
             "ipas2le1" => Tlbi::intermediate(keys.need("ipa")?, pages, granule, true),
             _ => return Err(unknown()),

@@ -10,9 +10,9 @@
 //! | --- | --- |
 //! | `config` | what the core implements and chooses |
 //! | `registers` | the registers that count |
-//! | `regime` | what they set up: tables, sizes, spaces |
+//! | `regime`, `sizes` | what they set up: tables, sizes, spaces |
 //! | `descriptor`, `edit` | descriptors as they are read and written |
-//! | `stage1`, `stage2` | the translations, faults in order |
+//! | `walk`, `stage1`, `stage2` | the translations, faults in order |
 //! | `rights`, `attributes` | who may, and what memory it is |
 //! | `tlbi` | what TLB maintenance drops |
 //! | `fault` | what the guest is told |
@@ -29,9 +29,11 @@ mod fault;
 mod regime;
 mod registers;
 mod rights;
+mod sizes;
 mod stage1;
 mod stage2;
 mod tlbi;
+mod walk;
 
 pub use attributes::{Cacheability, MemoryType, Shareability};
 pub use config::{Choices, Config, Features, IdRegisters, UnsupportedCore};
@@ -52,8 +54,6 @@ use fault::Cause;
 use regime::Regime;
 use registers::{hcr, sctlr};
 use rights::Mode;
-use stage1::First;
-use stage2::{Descriptors, Halt, Stage2};
 
 /// What distinguishes an access beyond its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -186,109 +186,6 @@ impl Aarch64 {
             level
         };
         Fault::new(cause, access, context.cache_maintenance, self.pstate.el, level)
-    }
-
-    fn stage2(&self) -> Option<Stage2<'_>> {
-        self.regime.stage2.as_ref().map(|table| Stage2 {
-            table,
-            xnx: self.config.has(Features::XNX),
-            protect_walks: self.hcr & hcr::PTW != 0,
-            forced: self.hcr & hcr::FWB != 0,
-            choices: &self.config.choices,
-        })
-    }
-
-    /// Both stages (`AArch64.FullTranslate`).
-    fn translate<P: PteMemory>(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        memory: &mut P,
-    ) -> Result<TlbEntry, Halt> {
-        let (va, upper) = self.untag(context, access.va.0);
-        let upper = upper && self.regime.kind.two_ranges();
-        let fetch = access.kind == AccessKind::Execute;
-        let (need, store) = (context.need, access.kind.writes());
-        let unaligned = is_unaligned(access);
-        let request = stage1::Request { va, upper, need, store, fetch, unaligned };
-        let mut descriptors = Descriptors { stage2: self.stage2(), memory };
-        let first = if self.regime.stage1 {
-            stage1::translate(&self.regime, &self.config.choices, &request, &mut descriptors)?
-        } else {
-            let guest = self.regime.kind == RegimeKind::El10;
-            let attributes = match Attributes::stage1_off(if guest { self.hcr } else { 0 }) {
-                // Cached entries serve fetches and data alike, so only an uncached one tells them apart.
-                Attributes::DEVICE if fetch && context.bare => Attributes::fetch_off(self.regime.sctlr),
-                attributes => attributes,
-            };
-            stage1::flat(&request, self.config.pa_bits, attributes)?
-        };
-        // E0PD is about the halves' tables: without tables nobody is kept out.
-        let half = if !self.regime.kind.two_ranges() || !self.regime.stage1 {
-            Rights::HALVES
-        } else if upper {
-            Rights::UPPER
-        } else {
-            Rights::LOWER
-        };
-        let ipa = first.base | va & crate::addr::low_mask(first.size_bits);
-        match descriptors.stage2 {
-            None => Ok(self.entry(va, ipa, &first, half, None)),
-            Some(stage2) => {
-                let request = stage2::Request { ipa, need, store, unaligned, descriptor: false };
-                let second = stage2.translate(request, descriptors.memory)?;
-                Ok(self.entry(va, ipa, &first, half, Some((&stage2, &second))))
-            }
-        }
-    }
-
-    /// What the TLB may keep: both stages' rights, types and sizes combined.
-    fn entry(
-        &self,
-        va: u64,
-        ipa: u64,
-        first: &First,
-        half: Rights,
-        second: Option<(&Stage2<'_>, &stage2::Translated)>,
-    ) -> TlbEntry {
-        // A run counts as one page only where its pages lie as the hint promises.
-        let trusted = |size: u32, run: u32, from: u64, to: u64| {
-            let aligned = (from ^ to) & crate::addr::low_mask(run) == 0;
-            if self.config.choices.trust_contiguous && aligned { run.max(size) } else { size }
-        };
-        // Uncached identities (no stage is on) are handed out by the page.
-        let size1 = match (first.size_bits, second) {
-            (64, None) => Granule::K4.bits(),
-            (size, _) => trusted(size, first.run_bits, va, ipa),
-        };
-        let (pa, size, rights, attributes, run2) = match second {
-            None => (ipa, size1, first.rights, first.attributes.effective(), 0),
-            Some((stage2, second)) => {
-                let pa = second.leaf.address(ipa);
-                let format = &stage2.table.format;
-                let run = format.run_bits(second.raw, second.leaf.at.level);
-                let size = size1.min(trusted(second.leaf.size_bits, run, ipa, pa));
-                let attributes =
-                    first.attributes.with_stage2(second.raw, format.high, stage2.table.share, self.hcr);
-                (pa, size, first.rights & second.rights, attributes, run.max(second.leaf.size_bits))
-            }
-        };
-        let mut rights = rights | half;
-        rights.set(Rights::UNALIGNED, !attributes.is_device());
-        let page = !crate::addr::low_mask(size);
-        TlbEntry {
-            va: va & page,
-            pa: pa & page,
-            gpa: ipa & page,
-            rights: rights.bits(),
-            space: self.regime.space,
-            global: first.global,
-            size_bits: size as u8,
-            leaf_bits: if self.regime.stage1 { first.run_bits.max(size) } else { size } as u8,
-            leaf2_bits: run2 as u8,
-            level: first.level as u8,
-            attr: attributes.0,
-        }
     }
 }
 

@@ -101,3 +101,31 @@ fn what_cannot_be_loaded_says_why() {
         assert!(matches!(error, ElfError::Size { index: 0, .. }), "{error}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn damaged_files_are_refused_or_loaded_but_never_worse(
+        damage in proptest::collection::vec((0..0x120usize, proptest::prelude::any::<u8>()), 1..6),
+        page in 4..22u32,
+        cut in 0..0x800usize,
+    ) {
+        let mut bytes = file(2, &[DATA, CODE]);
+        for (at, byte) in damage {
+            bytes[at] = byte;
+        }
+        bytes.truncate(0x800 - cut / 2);
+        let page = PageSize::from_bits(page).unwrap();
+        if let Ok(image) = read(Arc::new(bytes), page) {
+            // What is loaded is whole pages in order, and can be filled.
+            for pair in image.regions.windows(2) {
+                proptest::prop_assert!(pair[0].last() < pair[1].va);
+            }
+            for region in &image.regions {
+                proptest::prop_assert!(region.va.is_aligned(page.bits()) && region.len % page.bytes() == 0);
+                let mut buffer = vec![1; page.bytes() as usize];
+                region.fill(region.va, &mut buffer).unwrap();
+                region.fill(region.last().align_down(page.bits()), &mut buffer).unwrap();
+            }
+        }
+    }
+}

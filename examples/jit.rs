@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             called.fence(fence);
         }
     }
-    let stats: [LevelStats; 2] = [generated.tlb().stats().clone(), called.tlb().stats().clone()];
+    let stats: [LevelStats; 2] = [*generated.tlb().stats(), *called.tlb().stats()];
     assert_eq!(format!("{:?}", stats[0]), format!("{:?}", stats[1]), "the models counted the same");
     let (ours, theirs) = (generated.stats(), called.stats());
     assert_eq!(ours, theirs);

@@ -113,7 +113,11 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             Ok(Lookup::Bare) => {
                 let entry = self.walk_bare(context, access)?;
                 used(&entry);
-                return self.finish(context, access, access.va.0, &entry, None);
+                let place = self.reach(context, access, access.va.0, &entry)?;
+                if self.is_bare(access.kind) {
+                    self.open(context, access, place.pa, entry.size_bits, None);
+                }
+                return Ok(place);
             }
             Err(fault) => return Err(self.faulted(AccessError::Fault(fault))),
         };
@@ -125,8 +129,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             self.rippled(hit.ripple);
             if self.arch.permits(context, access, &hit.entry) {
                 used(&hit.entry);
+                let place = self.reach(context, access, key.va, &hit.entry)?;
                 // A window is worth its opening where the line is touched twice in a row.
-                return self.finish(context, access, key.va, &hit.entry, hit.line.filter(|_| hit.repeat));
+                if hit.repeat && hit.line.is_some() {
+                    self.open(context, access, place.pa, hit.entry.size_bits, hit.line);
+                }
+                return Ok(place);
             }
             rewalk = true;
         }
@@ -148,15 +156,19 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ) -> Result<Place, AccessError<A::Fault>> {
         self.stats.walks += 1;
         self.stats.rewalks += u64::from(rewalk);
-        let entry = match self.walk(context, access, key.space) {
+        let mut walked = self.walk(context, access, key.space);
+        if let Err(error) = walked {
+            walked = self.walk_again(context, access, key.space, error);
+        }
+        let entry = match &walked {
             Ok(entry) => entry,
-            Err(error) => self.walk_again(context, access, key.space, error)?,
+            Err(error) => return Err(self.walk_failed(access, *error)),
         };
-        let inserted = self.tlb.insert(entry, side(access.kind));
+        let inserted = self.tlb.insert(*entry, side(access.kind));
         self.touched(inserted.touched);
         self.rippled(inserted.ripple);
-        used(&entry);
-        self.finish(context, access, key.va, &entry, None)
+        used(entry);
+        self.reach(context, access, key.va, entry)
     }
 
     /// Translation is off: the walk yields the identity, and no TLB sees it.
@@ -167,33 +179,28 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
     ) -> Result<TlbEntry, AccessError<A::Fault>> {
         self.stats.bare += 1;
-        match self.walk(context, access, Space::default()) {
-            Ok(entry) => Ok(entry),
-            Err(error) => self.walk_again(context, access, Space::default(), error),
-        }
+        self.walk(context, access, Space::default())
+            .or_else(|error| self.walk_again(context, access, Space::default(), error))
+            .map_err(|error| self.walk_failed(access, error))
     }
 
-    /// From a translation to the bytes: how far it reaches, whether they may be reached, and the filter.
+    /// From a translation to the bytes: how far it reaches, and whether they may be reached.
     #[inline(always)]
-    fn finish(
+    fn reach(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
         va: u64,
         entry: &TlbEntry,
-        line: Option<Line>,
     ) -> Result<Place, AccessError<A::Fault>> {
         let pa = PhysAddr(entry.address(va));
         // Bytes after the first one: a page of all 2^64 bytes would not fit otherwise.
         let after = !va & low_mask(u32::from(entry.size_bits));
         let len = u64::from(access.len).saturating_sub(1).min(after) + 1;
-        if let Err(fault) = self.arch.check_physical(context, access, pa, len) {
-            return Err(self.faulted(AccessError::Fault(fault)));
+        match self.arch.check_physical(context, access, pa, len) {
+            Ok(()) => Ok(Place { pa, len }),
+            Err(fault) => Err(self.faulted(AccessError::Fault(fault))),
         }
-        if line.is_some() || entry.size_bits >= WINDOW_BITS && self.is_bare(access.kind) {
-            self.open(context, access, pa, entry.size_bits, line);
-        }
-        Ok(Place { pa, len })
     }
 
     #[cold]
@@ -281,7 +288,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
         space: Space,
         mut error: WalkError<A::Fault>,
-    ) -> Result<TlbEntry, AccessError<A::Fault>> {
+    ) -> Result<TlbEntry, WalkError<A::Fault>> {
         for _ in 1..MAX_RACES {
             if !matches!(error, WalkError::Raced) {
                 break;
@@ -293,7 +300,17 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
                 Err(other) => error = other,
             }
         }
-        Err(self.faulted(AccessError::from_walk(error, access.va, MAX_RACES)))
+        Err(error)
+    }
+
+    /// What a walk that failed for good is to the access.
+    #[cold]
+    fn walk_failed(
+        &mut self,
+        access: &Access<A::Flavor>,
+        error: WalkError<A::Fault>,
+    ) -> AccessError<A::Fault> {
+        self.faulted(AccessError::from_walk(error, access.va, MAX_RACES))
     }
 
     /// A bus error on the translated access, as the architecture reports it.

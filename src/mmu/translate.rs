@@ -276,6 +276,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
         let walked = self.arch.walk(context, access, &mut port);
         self.stats.pte_reads += port.reads;
+        self.tlb.walk_ended(walked.is_ok());
         walked
     }
 

@@ -332,6 +332,13 @@ pub trait Tlb {
         let _ = (at, new);
     }
 
+    /// Told that a walk has ended, and whether it has found a translation. What a walk that failed came by is best not
+    /// kept: software need not fence before it tries again.
+    #[inline]
+    fn walk_ended(&mut self, found: bool) {
+        let _ = found;
+    }
+
     /// Told that a walk found memory other than it had just been told: whatever the walk caches hold may be stale,
     /// and the next walk must read memory.
     #[inline]

@@ -4,6 +4,9 @@
 //! Both are ordinary set-associative arrays, so that geometry, policies, tags and fences are those of the TLB: a
 //! cached table is an "entry" whose page is all that the table translates. Second-stage structures belong to a
 //! virtual machine whatever its ASIDs, and are keyed by guest-physical address.
+//!
+//! What a walk comes by is kept only when it has found a translation: software that corrects an entry which made a
+//! walk fail need not fence before it tries again, and no architecture asks that a failed walk be cached.
 
 use super::config::{Shape, TlbConfig};
 use super::policy::AnyPolicy;
@@ -49,9 +52,22 @@ struct Nested {
     leaves: Vec<Option<Leaf>>,
 }
 
+/// What a walk has come by, to be kept if it finds its translation.
+#[derive(Clone, Copy)]
+enum Find {
+    /// A table, for the walk cache of this number.
+    Table(usize, TlbEntry),
+    /// A second-stage leaf.
+    Leaf(TlbEntry, Leaf),
+}
+
+/// The most finds kept of one walk: five levels of each stage, each of the first stage behind five of the second.
+const FINDS: usize = 36;
+
 /// All walk caches of a TLB.
 #[derive(Clone)]
 pub(super) struct WalkCaches {
+    finds: Vec<Find>,
     /// Those of the leafmost tables first.
     tables: Vec<Tables>,
     nested: Option<Nested>,
@@ -80,7 +96,7 @@ impl WalkCaches {
             }
             None => None,
         };
-        Ok(Self { tables, nested, stats: WalkStats::default() })
+        Ok(Self { finds: Vec::new(), tables, nested, stats: WalkStats::default() })
     }
 
     pub(super) fn resume(&mut self, space: Space, stage: Stage, va: u64) -> Option<Subtable> {
@@ -100,12 +116,8 @@ impl WalkCaches {
 
     pub(super) fn descended(&mut self, space: Space, stage: Stage, va: u64, table: Subtable) {
         self.stats.pte_reads[index(stage)][counted(table.level + 1)] += 1;
-        let mut caches = self.tables.iter_mut();
-        let Some(tables) =
-            caches.find(|tables| tables.stage == stage && tables.levels.contains(&table.level))
-        else {
-            return;
-        };
+        let takes = |tables: &Tables| tables.stage == stage && tables.levels.contains(&table.level);
+        let Some(cache) = self.tables.iter().position(takes) else { return };
         let (Ok(span_bits @ 0..=63), Ok(level)) = (u8::try_from(table.span_bits), u8::try_from(table.level))
         else {
             return;
@@ -123,7 +135,7 @@ impl WalkCaches {
             level,
             attr: 0,
         };
-        tables.cache.insert(entry, Side::Data);
+        self.found(Find::Table(cache, entry));
     }
 
     pub(super) fn recall(&mut self, space: Space, stage: Stage, gpa: u64) -> Option<Leaf> {
@@ -137,15 +149,16 @@ impl WalkCaches {
 
     pub(super) fn reached(&mut self, space: Space, stage: Stage, gpa: u64, leaf: &Leaf) {
         self.stats.pte_reads[index(stage)][counted(leaf.at.level)] += 1;
-        let Some(nested) = self.nested.as_mut().filter(|_| stage == Stage::Second) else { return };
+        if self.nested.is_none() || stage == Stage::First {
+            return;
+        }
         let Ok(size_bits @ 0..=63) = u8::try_from(leaf.size_bits) else { return };
-        let space = keyed(space, stage);
         let entry = TlbEntry {
             va: gpa >> size_bits << size_bits,
             pa: leaf.base,
             gpa: 0,
             rights: leaf.raw,
-            space,
+            space: keyed(space, stage),
             global: false,
             size_bits,
             leaf_bits: size_bits,
@@ -153,21 +166,49 @@ impl WalkCaches {
             level: 0,
             attr: 0,
         };
-        nested.cache.insert(entry, Side::Data);
-        if let Some(slot) = nested.slot_of(&Key { va: gpa, space }) {
-            *slot = Some(*leaf);
+        self.found(Find::Leaf(entry, *leaf));
+    }
+
+    fn found(&mut self, find: Find) {
+        if self.finds.len() < FINDS {
+            self.finds.push(find);
+        }
+    }
+
+    /// The walk has ended; what it came by is kept if it was `found`.
+    pub(super) fn ended(&mut self, found: bool) {
+        for find in self.finds.drain(..).filter(|_| found) {
+            match find {
+                Find::Table(cache, entry) => {
+                    if let Some(tables) = self.tables.get_mut(cache) {
+                        tables.cache.insert(entry, Side::Data);
+                    }
+                }
+                Find::Leaf(entry, leaf) => {
+                    let Some(nested) = &mut self.nested else { continue };
+                    nested.cache.insert(entry, Side::Data);
+                    if let Some(slot) = nested.slot_of(&Key { va: entry.va, space: entry.space }) {
+                        *slot = Some(leaf);
+                    }
+                }
+            }
         }
     }
 
     /// The entry at `at` has become `new` in memory, by a walk.
     pub(super) fn updated(&mut self, at: PteRef, new: u64) {
-        let leaves = self.nested.iter_mut().flat_map(|nested| nested.leaves.iter_mut().flatten());
-        for leaf in leaves.filter(|leaf| leaf.at == at) {
+        let kept = self.nested.iter_mut().flat_map(|nested| nested.leaves.iter_mut().flatten());
+        let found = self.finds.iter_mut().filter_map(|find| match find {
+            Find::Leaf(_, leaf) => Some(leaf),
+            Find::Table(..) => None,
+        });
+        for leaf in kept.chain(found).filter(|leaf| leaf.at == at) {
             leaf.raw = new;
         }
     }
 
     pub(super) fn clear(&mut self) {
+        self.finds.clear();
         for tables in &mut self.tables {
             tables.cache.drop_scope(&Scope::ALL);
         }

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use softmmu::access::AccessKind;
+use softmmu::radix::Stage;
+use softmmu::tlb::{Hierarchy, Shape, TlbConfig, WalkCacheConfig};
 
 use crate::case::{AccessStep, Case, Header, Outcome, Step, show_fault};
 use crate::keys::{NotBuilt, Refusal};
@@ -14,8 +16,14 @@ use crate::sparse::SparseMemory;
 use crate::tlb::TestTlb;
 use crate::{aarch64, riscv, x86};
 
-/// The TLBs that every case is run with: one that holds everything, none, and one that hardly holds anything.
-const TLBS: [(&str, usize); 3] = [("TLB on", 1024), ("TLB off", 0), ("tiny TLB", 2)];
+/// The TLBs that every case is run with: one that holds everything, none, and one that hardly holds anything, so that
+/// what walks reuse shows.
+pub const TLBS: [(&str, usize, bool); 4] = [
+    ("TLB on", 1024, false),
+    ("TLB off", 0, false),
+    ("tiny TLB", 2, false),
+    ("tiny TLB and walk caches", 2, true),
+];
 
 /// How many disagreements a corpus shows in full.
 const SHOWN: usize = 5;
@@ -104,10 +112,23 @@ pub fn by_arch(header: &Header, case: &Case, verdict: &mut Verdict) -> Result<()
     }
 }
 
+/// Tables of all levels and second-stage leaves.
+fn walk_caches() -> Hierarchy {
+    let tables = |stage| WalkCacheConfig { stage, min_level: 0, max_level: 4, shape: Shape::new(1, 8) };
+    let config = TlbConfig {
+        walk_caches: vec![tables(Stage::First), tables(Stage::Second)],
+        nested: Some(Shape::new(1, 8)),
+        ..TlbConfig::unified(Shape::new(1, 1))
+    };
+    Hierarchy::new(&config).expect("a sound configuration")
+}
+
 /// Runs one case with every TLB.
 pub fn run_case<M: Machine>(header: &Header, case: &Case, verdict: &mut Verdict) -> Result<(), NotBuilt> {
-    for (name, room) in TLBS {
-        let machine = M::new(header, case, SparseMemory::new(case.ram, &case.mem), TestTlb::new(room))?;
+    for (name, room, caches) in TLBS {
+        let list = TestTlb::new(room);
+        let tlb = if caches { list.with_walk_caches(walk_caches()) } else { list };
+        let machine = M::new(header, case, SparseMemory::new(case.ram, &case.mem), tlb)?;
         let differences = run_steps(machine, header, case)?;
         verdict.disagreements += differences.len() as u64;
         let left = SHOWN.saturating_sub(verdict.shown.len());

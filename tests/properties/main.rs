@@ -24,8 +24,12 @@ use list::TestTlb;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use softmmu::arch::Arch;
+use softmmu::radix::Stage;
 use softmmu::tlb::policy::{TreePlru, TrueLru, WayPolicy};
-use softmmu::tlb::{Geometry, SetAssociative};
+use softmmu::tlb::{
+    ArrayConfig, Geometry, Hierarchy, LevelConfig, SetAssociative, Shape, Sides, TlbConfig, WalkCacheConfig,
+    presets,
+};
 
 /// The reference first, then each TLB twice: with the filter and without.
 fn harts<A: Arch + 'static>(arch: A) -> Vec<Box<dyn Hart<A>>> {
@@ -38,6 +42,8 @@ fn harts<A: Arch + 'static>(arch: A) -> Vec<Box<dyn Hart<A>>> {
         harts.push(machine("a list of 64", arch, TestTlb::new(64), filter, TestTlb::counters));
         harts.push(set_associative::<A, TrueLru>("64x4 LRU", arch, 64, 4, filter));
         harts.push(set_associative::<A, TreePlru>("2x2 PLRU", arch, 2, 2, filter));
+        harts.push(hierarchy("walk caches and little else", arch, &narrow(), filter));
+        harts.push(hierarchy("Cortex-A53", arch, &presets::cortex_a53(), filter));
     }
     // Each beside its twin.
     harts[2..].sort_by_key(|hart| hart.name().split(',').next().map(str::to_owned));
@@ -53,6 +59,27 @@ fn set_associative<A: Arch + 'static, P: WayPolicy + 'static>(
 ) -> Box<dyn Hart<A>> {
     let tlb = SetAssociative::<P>::new(Geometry::new(sets, ways)).expect("a sound geometry");
     machine(name, arch, tlb, filter, |tlb| format!("{:?}", tlb.stats()))
+}
+
+fn hierarchy<A: Arch + 'static>(name: &str, arch: A, config: &TlbConfig, filter: bool) -> Box<dyn Hart<A>> {
+    let tlb = Hierarchy::new(config).expect("a sound configuration");
+    machine(name, arch, tlb, filter, |tlb| tlb.stats().to_string())
+}
+
+/// Hardly an entry, so that walks are many; tables of every level cached, and second-stage leaves.
+fn narrow() -> TlbConfig {
+    let tables = |stage| WalkCacheConfig { stage, min_level: 0, max_level: 4, shape: Shape::new(2, 4) };
+    TlbConfig {
+        walk_caches: vec![tables(Stage::First), tables(Stage::Second)],
+        nested: Some(Shape::new(2, 4)),
+        ..TlbConfig::new([
+            LevelConfig::new([
+                ArrayConfig::new(Sides::Instruction, Shape::full(1)),
+                ArrayConfig::new(Sides::Data, Shape::full(1)).pages(0, 16),
+            ]),
+            LevelConfig::victims([ArrayConfig::new(Sides::Both, Shape::full(2))]),
+        ])
+    }
 }
 
 fn run<G: Guest>(tape: &[u64]) {

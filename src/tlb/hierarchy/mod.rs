@@ -148,6 +148,10 @@ impl Tlb for Hierarchy {
         self.walks.updated(at, new);
     }
 
+    fn walk_ended(&mut self, found: bool) {
+        self.walks.ended(found);
+    }
+
     fn walk_raced(&mut self) {
         self.walks.clear();
     }

@@ -10,7 +10,7 @@ use softmmu::arch::riscv::{Cause, Control, Flavor, Privilege, PteRules, Riscv, S
 use softmmu::frame::BitmapAllocator;
 use softmmu::memory::Ram;
 use softmmu::mmu::Mmu;
-use softmmu::radix::{Encode, Entry, Format};
+use softmmu::radix::{Encode, Entry, Format, Perms};
 use softmmu::store::SwapFile;
 use softmmu::tlb::{Geometry, SetAssociative, Space};
 use softmmu::vm::VirtualMemory;
@@ -125,7 +125,13 @@ pub fn explain(fault: &Fault, port: &Port<'_>) -> Vec<String> {
         Entry::Absent => "nothing".into(),
         Entry::Reserved => "a reserved encoding".into(),
         Entry::Table(next) => format!("the table at {next:#x}"),
-        Entry::Leaf { base, .. } => format!("the page at {base:#x}, {:?}", format.perms(raw, level)),
+        Entry::Leaf { base, .. } => {
+            let perms = format.perms(raw, level);
+            let letter = |right, letter| if perms.contains(right) { letter } else { '-' };
+            let (r, w) = (letter(Perms::READ, 'R'), letter(Perms::WRITE, 'W'));
+            let (x, u) = (letter(Perms::EXECUTE, 'X'), letter(Perms::USER, 'U'));
+            format!("the page at {base:#x}, {r}{w}{x}{u}")
+        }
     };
     let line = |step: &softmmu::mmu::Step| match step.read {
         Ok(raw) => {
@@ -149,13 +155,12 @@ pub fn minimum(areas: &[Range<u64>], heap: &Range<u64>) -> u64 {
 
 /// Whether every frame and slot is back, and in words.
 pub fn leaks(memory: &Memory<'_>) -> [(bool, String); 2] {
-    let (usage, reclaimed) = (memory.usage(), memory.stats().tables_reclaimed);
+    let usage = memory.usage();
     let verdict = |leaked: bool| if leaked { "LEAKED" } else { "none leaked" };
     let (frames, slots) = (usage.frames_free != usage.frames_total, usage.slots_used != 0);
-    let (free, total) = (usage.frames_free, usage.frames_total);
-    let tables = format!("{reclaimed} tables of suspended spaces reclaimed");
+    let (free, total, tables) = (usage.frames_free, usage.frames_total, usage.frames_tables);
     [
-        (!frames, format!("frames: {free} of {total} free, {tables}: {}", verdict(frames))),
+        (!frames, format!("frames: {free} of {total} free, {tables} in page tables: {}", verdict(frames))),
         (!slots, format!("swap slots: {} in use: {}", usage.slots_used, verdict(slots))),
     ]
 }

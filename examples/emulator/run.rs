@@ -14,6 +14,8 @@ const REDRAW: Duration = Duration::from_millis(100);
 pub struct Outcome {
     /// Every process, in the order of their births.
     pub processes: Vec<Process>,
+    /// Page tables that were taken from suspended spaces.
+    reclaimed: u64,
     /// Whether frames and swap slots are all back, in words.
     leaks: [(bool, String); 2],
 }
@@ -42,7 +44,8 @@ pub fn run(options: &Options, screen: &mut Screen) -> Result<Outcome, String> {
             kernel.draw_progress(started.elapsed());
         }
     }
-    Ok(Outcome { leaks: machine::leaks(&kernel.memory), processes: kernel.processes })
+    let reclaimed = kernel.memory.stats().tables_reclaimed;
+    Ok(Outcome { reclaimed, leaks: machine::leaks(&kernel.memory), processes: kernel.processes })
 }
 
 impl Outcome {
@@ -91,6 +94,7 @@ impl Outcome {
                 &causes,
             ),
         ];
+        screen.line(&format!("page tables of suspended spaces reclaimed: {}", self.reclaimed));
         for (holds, text) in checks.iter().chain(&self.leaks) {
             right &= holds;
             screen.line(text);

@@ -7,7 +7,7 @@ use super::csr::{Mode, envcfg, hstatus, mstatus};
 use super::masking::Masking;
 use super::rights::{Need, Use};
 use super::{Flavor, Privilege, Riscv};
-use crate::access::AccessKind;
+use crate::access::{Access, AccessKind};
 use crate::addr::{Asid, Vmid};
 use crate::tlb::Space;
 
@@ -39,17 +39,40 @@ bitflags::bitflags! {
     }
 }
 
+/// The kinds in the order in which [`Context`] keeps their needs.
+const KINDS: [AccessKind; 4] =
+    [AccessKind::Read, AccessKind::Write, AccessKind::ReadWrite, AccessKind::Execute];
+
+const _: () = {
+    let mut at = 0;
+    while at < 4 {
+        assert!(KINDS[at] as usize == at);
+        at += 1;
+    }
+};
+
+/// Which of the walks does it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Route {
+    /// A single stage in this mode, no PMP to ask, and addresses as they are (on RV32: their low half).
+    Sv32,
+    Sv39,
+    Sv48,
+    Sv57,
+    /// Everything else.
+    General,
+}
+
 /// The control state that decides where an access looks and what it may reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Context {
     pub(super) space: Space,
-    /// What loads need, or fetches in a fetch's context.
-    pub(super) read: Need,
-    /// What stores need.
-    pub(super) write: Need,
+    /// What loads and stores need, or fetches in a fetch's context; by [`AccessKind`].
+    pub(super) need: [Need; 4],
     /// Changes of PMP so far: what physical protection allows is part of the context.
     pub(super) pmp_epoch: u32,
     pub(super) special: Special,
+    pub(super) route: Route,
     pub(super) masking: Masking,
     /// The stages' modes; `first` is Bare in M-mode, `second` is Bare without virtualisation.
     pub(super) first: Mode,
@@ -64,10 +87,10 @@ impl Context {
     /// M-mode's, with nothing on.
     pub(super) const RESET: Self = Self {
         space: Space::new(regime::HOST, Vmid(0), Asid(0)),
-        read: Need::NONE,
-        write: Need::NONE,
+        need: [Need::NONE; 4],
         pmp_epoch: 0,
         special: Special::BARE,
+        route: Route::General,
         masking: Masking::NONE,
         first: Mode::Bare,
         second: Mode::Bare,
@@ -87,10 +110,16 @@ impl Context {
         }
     }
 
+    /// The access's address as translation sees it: after pointer masking.
+    #[inline]
+    pub(super) const fn effective(&self, access: &Access<Flavor>) -> u64 {
+        if self.special.contains(Special::MASKED) { self.masking.apply(access.va.0) } else { access.va.0 }
+    }
+
     /// What the access needs of a page.
     #[inline]
     pub(super) const fn need(&self, kind: AccessKind) -> Need {
-        if kind.writes() { self.write } else { self.read }
+        self.need[kind as usize & 3]
     }
 
     /// Works the context out from the registers. Of the kind it only matters whether it is a fetch.
@@ -112,8 +141,7 @@ impl Context {
             if second == Mode::Bare { first } else { first.with_second(Need::second(what, host_mxr)) }
         };
         let fetch = kind == AccessKind::Execute;
-        let read = need(if fetch { AccessKind::Execute } else { AccessKind::Read });
-        let write = if fetch { read } else { need(AccessKind::Write) };
+        let need = KINDS.map(|kind| if fetch { need(AccessKind::Execute) } else { need(kind) });
 
         let (regime, asid) = match (virt, first) {
             (false, _) => (regime::HOST, atp.id),
@@ -131,12 +159,22 @@ impl Context {
         special.set(Special::REFUSED, shadow && first == Mode::Bare);
         special.set(Special::PMP, hart.pmp.is_active());
 
+        let route = match (first, second) {
+            _ if hart.pmp.is_active() => Route::General,
+            (Mode::Sv39 | Mode::Sv48 | Mode::Sv57, _) if !masking.is_none() => Route::General,
+            (Mode::Sv32, Mode::Bare) => Route::Sv32,
+            (Mode::Sv39, Mode::Bare) => Route::Sv39,
+            (Mode::Sv48, Mode::Bare) => Route::Sv48,
+            (Mode::Sv57, Mode::Bare) => Route::Sv57,
+            _ => Route::General,
+        };
+
         Self {
             space: Space::new(regime, Vmid(vmid), Asid(asid)),
-            read,
-            write,
+            need,
             pmp_epoch: hart.pmp.epoch(),
             special,
+            route,
             masking,
             first,
             second,

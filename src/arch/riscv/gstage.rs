@@ -105,9 +105,9 @@ pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,
-    va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
+    let va = context.effective(access);
     let mut physical = Physical { memory, pmp: hart.pmp.is_active().then_some(&hart.pmp) };
     let done = match (context.first, context.second) {
         (Mode::Bare, Mode::Bare) => Ok(untranslated(context, va)),
@@ -144,7 +144,7 @@ fn first<T: Tables>(
     va: u64,
     tables: &mut T,
 ) -> Result<Found, Trouble> {
-    let (rules, root) = (hart.first_rules(context.virt), hart.first_root(context.virt));
+    let (rules, root) = (hart.first_stage(context.virt).rules, hart.first_stage(context.virt).root);
     let need = context.need(access.kind).first_half();
     let ask = Ask { hart, access, guest: context.virt };
     match context.first {

@@ -98,6 +98,13 @@ pub enum Flavor {
     ShadowStack,
 }
 
+/// Where the tables of a first stage begin, and what their entries mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Tables {
+    root: u64,
+    rules: PteRules,
+}
+
 /// The address translation of one hart.
 ///
 /// Made in its reset state: M-mode, every register zero, PMP entries off.
@@ -117,8 +124,8 @@ pub struct Riscv {
     privilege: Privilege,
     virt: bool,
     // Derived from the above whenever one of them changes.
-    host_rules: PteRules,
-    guest_rules: PteRules,
+    host_tables: Tables,
+    guest_tables: Tables,
     second_rules: PteRules,
     /// Contexts of plain data accesses and of fetches.
     data: Context,
@@ -145,8 +152,8 @@ impl Riscv {
             mseccfg: 0,
             privilege: Privilege::Machine,
             virt: false,
-            host_rules: rules,
-            guest_rules: rules,
+            host_tables: Tables { root: 0, rules },
+            guest_tables: Tables { root: 0, rules },
             second_rules: rules,
             data: Context::RESET,
             fetch: Context::RESET,
@@ -202,24 +209,22 @@ impl Riscv {
         self.menvcfg & if virt { self.henvcfg } else { !0 } & envcfg::ADUE != 0
     }
 
-    /// What entries of stage one mean: under `satp`, or under `vsatp`.
+    /// Stage one's tables: those of `satp`, or of `vsatp`.
     #[inline]
-    fn first_rules(&self, virt: bool) -> PteRules {
-        if virt { self.guest_rules } else { self.host_rules }
-    }
-
-    /// Where stage one's tables begin.
-    #[inline]
-    fn first_root(&self, virt: bool) -> u64 {
-        if virt { self.vsatp.root } else { self.satp.root }
+    fn first_stage(&self, virt: bool) -> &Tables {
+        if virt { &self.guest_tables } else { &self.host_tables }
     }
 
     /// Works out anew what is derived from the registers.
     fn refresh(&mut self) {
         let config = &self.config;
-        self.host_rules = PteRules::new(config, self.stage_envcfg(false), true);
-        self.guest_rules = PteRules::new(config, self.stage_envcfg(true), true);
+        let tables = |atp: Atp, virt| Tables {
+            root: atp.root,
+            rules: PteRules::new(config, self.stage_envcfg(virt), true),
+        };
+        let (host, guest) = (tables(self.satp, false), tables(self.vsatp, true));
         self.second_rules = PteRules::new(config, self.menvcfg, false);
+        (self.host_tables, self.guest_tables) = (host, guest);
         self.data = Context::new(self, AccessKind::Read, Flavor::Normal);
         self.fetch = Context::new(self, AccessKind::Execute, Flavor::Normal);
     }
@@ -255,12 +260,12 @@ impl Riscv {
     #[cold]
     fn access_fault(&self, context: &Context, access: &Access<Flavor>, class: FaultClass) -> Fault {
         let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
-        Fault::new(reported.access_fault(), context.masking.apply(access.va.0), context.virt, class)
+        Fault::new(reported.access_fault(), context.effective(access), context.virt, class)
     }
 
     /// The fault of an access that must be aligned and is not, if it is not.
     fn misaligned(&self, context: &Context, access: &Access<Flavor>) -> Option<Fault> {
-        let va = context.masking.apply(access.va.0);
+        let va = context.effective(access);
         let size = u64::from(access.len).next_power_of_two();
         let aligned = context.special.contains(Special::ALIGNED) || access.kind == AccessKind::ReadWrite;
         if !aligned || va & (size - 1) == 0 {
@@ -288,7 +293,7 @@ impl Riscv {
         if context.special.contains(Special::BARE) {
             return Ok(Lookup::Bare);
         }
-        Ok(Lookup::Cached(Key { va: context.masking.apply(access.va.0), space: context.space }))
+        Ok(Lookup::Cached(Key { va: context.effective(access), space: context.space }))
     }
 }
 
@@ -330,8 +335,7 @@ impl Arch for Riscv {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        let va = context.masking.apply(access.va.0);
-        walk::translate(self, context, access, va, memory)
+        walk::translate(self, context, access, memory)
     }
 
     #[inline]

@@ -4,10 +4,9 @@
 //! 7 (accessed and dirty bits) and the outcome. Where entries come from is the [`Tables`]'s business: physical memory
 //! behind PMP here, guest-physical memory behind the second stage in [`gstage`](super::gstage).
 
-use super::context::{Context, Special};
-use super::csr::Mode;
+use super::context::{Context, Route};
 use super::pmp::{Pmp, PmpAccess, PmpFlags};
-use super::pte::{G, Sv32, Sv39, Sv48, Sv57, pbmt};
+use super::pte::{G, Sv, pbmt};
 use super::rights::{Need, OPEN, Rights, Use, rights_of};
 use super::{Fault, Flavor, Riscv, gstage};
 use crate::access::Access;
@@ -199,44 +198,42 @@ fn refusal(ask: &Ask<'_>, need: Need, rights: u32) -> Trouble {
     if misused { Trouble::Access(FaultClass::Protection) } else { Trouble::Page(FaultClass::Protection) }
 }
 
-/// Translates `va` (already masked) through both stages as the context has them.
+/// Translates an access through both stages as the context has them.
 ///
-/// Nearly every walk has one stage and no PMP to ask: each mode gets a function of its own for that.
+/// Nearly every walk has one stage and no PMP to ask: each mode gets a function of its own for that, with the same
+/// arguments as this one.
 #[inline]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,
-    va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    if context.second != Mode::Bare || context.special.contains(Special::PMP) {
-        return gstage::translate(hart, context, access, va, memory);
-    }
-    let rules = hart.first_rules(context.virt);
-    match context.first {
-        Mode::Sv39 => single(hart, Sv39::new(rules), context, access, va, memory),
-        Mode::Bare => Ok(untranslated(context, va)),
-        Mode::Sv32 => single(hart, Sv32::new(rules), context, access, va, memory),
-        Mode::Sv48 => single(hart, Sv48::new(rules), context, access, va, memory),
-        Mode::Sv57 => single(hart, Sv57::new(rules), context, access, va, memory),
+    match context.route {
+        Route::Sv39 => single::<3, P>(hart, context, access, memory),
+        Route::Sv48 => single::<4, P>(hart, context, access, memory),
+        Route::Sv57 => single::<5, P>(hart, context, access, memory),
+        Route::Sv32 => single::<2, P>(hart, context, access, memory),
+        Route::General => gstage::translate(hart, context, access, memory),
     }
 }
 
 /// Stage one alone, without PMP.
 #[inline(never)]
-fn single<F: Encode, P: PteMemory>(
+fn single<const LEVELS: u32, P: PteMemory>(
     hart: &Riscv,
-    format: F,
     context: &Context,
     access: &Access<Flavor>,
-    va: u64,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
+    // Masked accesses go another way; RV32's addresses are 32 bits.
+    let va = if LEVELS == 2 { access.va.0 & low_mask(32) } else { access.va.0 };
+    let tables = hart.first_stage(context.virt);
     let mut physical = Physical { memory, pmp: None };
     let need = context.need(access.kind);
     let ask = || Ask { hart, access, guest: context.virt };
-    match stage(&format, Stage::First, hart.first_root(context.virt), va, need, ask, &mut physical) {
+    let format = Sv::<LEVELS>::new(tables.rules);
+    match stage(&format, Stage::First, tables.root, va, need, ask, &mut physical) {
         Ok(found) => Ok(entry(context, va, found, None)),
         Err(trouble) => Err(hart.raise(context, access, va, trouble)),
     }

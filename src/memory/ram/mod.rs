@@ -318,8 +318,9 @@ impl PhysMemory for Ram {
     #[inline]
     fn read_pte(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError> {
         let offset = self.offset(pa, width.bytes()).ok_or(BusError::Unmapped { pa })?;
-        // Aligned is what the caller promises; an entry that is not would be torn.
-        if offset as u64 & (width.bytes() - 1) != 0 {
+        // Aligned is what the caller promises; an entry that is not would be torn. (Asked of the address, not of the
+        // offset, which is as aligned: a walk's addresses are so by their making.)
+        if pa.0 & (width.bytes() - 1) != 0 {
             return Err(BusError::Width { pa, bytes: width.bytes() });
         }
         // A walk's reads are ordered by where they go: each address is made of the entry read before.

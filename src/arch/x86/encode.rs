@@ -87,7 +87,7 @@ const fn has_xd(high: u64) -> bool {
 
 impl Encode for LongMode {
     fn translates(&self, va: u64) -> bool {
-        super::canonical(va, self.shift(self.top) + 9)
+        super::canonical(va, self.bits())
     }
 
     fn encode_table(&self, base: PhysAddr, level: u32) -> Result<u64, EncodeError> {

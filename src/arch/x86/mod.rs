@@ -109,6 +109,8 @@ pub struct X86 {
     /// What `registers` and `guest` come to: the format walked with, and the address of its top table.
     paging: mode::Paging,
     root: u64,
+    /// The format of nested paging, where it is on.
+    nested_paging: mode::Paging,
 }
 
 impl X86 {
@@ -131,6 +133,7 @@ impl X86 {
             ept_regimes: invalidate::Roots::default(),
             paging: mode::Paging::Off,
             root: 0,
+            nested_paging: mode::Paging::Off,
         };
         x86.settle();
         x86
@@ -140,6 +143,10 @@ impl X86 {
     fn settle(&mut self) {
         self.paging = mode::Paging::of(self);
         self.root = self.registers.cr3 & pte::root_mask(self.mode());
+        self.nested_paging = match self.second() {
+            Some(Second::Npt(npt)) => npt.paging(&self.config),
+            _ => mode::Paging::Off,
+        };
     }
 
     /// The processor.

@@ -1,9 +1,9 @@
 //! Which paging mode the control registers select (SDM Vol. 3A, 4.1.1; APM Vol. 2, 5.1).
 
-use super::X86;
 use super::control::{Cr0, Cr4, Efer};
 use super::nested::Second;
 use super::pte::{Legacy32, LongMode, Pae};
+use super::{Config, X86};
 
 /// A paging mode.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -75,12 +75,17 @@ impl Paging {
     pub(super) fn of(x86: &X86) -> Self {
         let X86 { config, registers, .. } = x86;
         let nxe = registers.efer.contains(Efer::NXE);
-        match x86.mode() {
+        match (Self::select(x86.mode(), config, registers.cr4, nxe), x86.second()) {
+            (Self::Pae(_), Some(Second::Npt(_))) => Self::PaeInMemory(Pae::in_memory(config, nxe)),
+            (other, _) => other,
+        }
+    }
+
+    /// The format of `mode`.
+    pub(super) const fn select(mode: Mode, config: &Config, cr4: Cr4, nxe: bool) -> Self {
+        match mode {
             Mode::Off => Self::Off,
-            Mode::Legacy32 => Self::Legacy32(Legacy32::new(config, registers.cr4.contains(Cr4::PSE))),
-            Mode::Pae if matches!(x86.second(), Some(Second::Npt(_))) => {
-                Self::PaeInMemory(Pae::in_memory(config, nxe))
-            }
+            Mode::Legacy32 => Self::Legacy32(Legacy32::new(config, cr4.contains(Cr4::PSE))),
             Mode::Pae => Self::Pae(Pae::below_registers(config, nxe)),
             Mode::Level4 => Self::Long(LongMode::new(config, nxe, false)),
             Mode::Level5 => Self::Long(LongMode::new(config, nxe, true)),

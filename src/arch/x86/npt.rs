@@ -7,12 +7,12 @@
 
 use super::control::{Cr0, Cr4, Efer};
 use super::fault::{EptQualification, Fault, PageFaultCode};
-use super::mode::Mode;
+use super::mode::{Mode, Paging};
 use super::nested::{Mapped, Request};
-use super::pte::{self, Legacy32, LongMode, Pae};
+use super::pte::{self, Pae};
 use super::rights::Rights;
 use super::walk::{Direct, Job, Judge, Marked};
-use super::{X86, memtype};
+use super::{Config, X86, memtype};
 use crate::addr::GuestAddr;
 use crate::arch::{PteMemory, WalkError};
 use crate::radix::{Leaf, Stage};
@@ -48,14 +48,22 @@ impl Npt {
         request: &Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
-        let nxe = self.efer.contains(Efer::NXE);
-        match self.mode() {
-            Mode::Off | Mode::Legacy32 => {
-                self.walk(&Legacy32::new(&x86.config, self.cr4.contains(Cr4::PSE)), 32, x86, request, memory)
+        match &x86.nested_paging {
+            Paging::Off => Err(WalkError::Fault(NestedFault { request }.absent(0))),
+            Paging::Legacy32(format) => self.walk(format, 32, 0xffff_f000, x86, request, memory),
+            Paging::Pae(format) | Paging::PaeInMemory(format) => {
+                self.walk(format, 32, 0xffff_ffe0, x86, request, memory)
             }
-            Mode::Pae => self.walk(&Pae::in_memory(&x86.config, nxe), 32, x86, request, memory),
-            Mode::Level4 => self.walk(&LongMode::new(&x86.config, nxe, false), 48, x86, request, memory),
-            Mode::Level5 => self.walk(&LongMode::new(&x86.config, nxe, true), 57, x86, request, memory),
+            Paging::Long(format) => self.walk(format, format.bits(), pte::ADDRESS, x86, request, memory),
+        }
+    }
+
+    /// What the nested tables are walked with.
+    pub(super) fn paging(&self, config: &Config) -> Paging {
+        let nxe = self.efer.contains(Efer::NXE);
+        match Paging::select(self.mode(), config, self.cr4, nxe) {
+            Paging::Pae(_) => Paging::PaeInMemory(Pae::in_memory(config, nxe)),
+            other => other,
         }
     }
 
@@ -63,6 +71,7 @@ impl Npt {
         &self,
         format: &F,
         bits: u32,
+        root_mask: u64,
         x86: &X86,
         request: &Request,
         memory: &mut P,
@@ -75,7 +84,7 @@ impl Npt {
         let job = Job {
             format,
             stage: Stage::Second,
-            root: self.ncr3 & pte::root_mask(self.mode()),
+            root: self.ncr3 & root_mask,
             va: request.gpa,
             writes: request.writes(),
             on_fault: x86.config.accessed_on_fault,
@@ -84,7 +93,11 @@ impl Npt {
         let mut rights = Rights::READ2 | found & Rights::DIRTY;
         rights.set(Rights::WRITE2, found.contains(Rights::WRITE));
         rights.set(Rights::EXECUTE2, found.contains(Rights::EXECUTE));
-        let attr = memtype::npt(memtype::lookup(self.pat, pte::pat_index(raw, size_bits)));
+        // Nobody asks for the memory type of a guest's tables.
+        let attr = match request.last {
+            Some(_) => memtype::npt(memtype::lookup(self.pat, pte::pat_index(raw, size_bits))),
+            None => 0,
+        };
         Ok(Mapped { base, size_bits, rights, attr })
     }
 }

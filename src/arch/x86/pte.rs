@@ -85,6 +85,11 @@ impl LongMode {
         }
     }
 
+    /// How many address bits are translated.
+    pub(super) const fn bits(&self) -> u32 {
+        if self.top == 4 { 57 } else { 48 }
+    }
+
     /// An entry that is no plain table and no 4 KiB page.
     fn special(&self, raw: u64, level: u32) -> Entry {
         if raw & Pte::PRESENT.bits() == 0 {

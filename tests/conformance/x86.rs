@@ -3,7 +3,7 @@
 use softmmu::access::Access;
 use softmmu::addr::{GuestAddr, VirtAddr, Vmid};
 use softmmu::arch::x86::{
-    Config, Control, Cr0, Cr4, Efer, Fault, Fence, Flavor, Guest, Mode, Npt, Registers, Second, Vendor, X86,
+    Config, Control, Cr0, Cr4, Efer, Fault, Fence, Flavor, Guest, Mode, Npt, Registers, Second, X86,
 };
 use softmmu::mmu::{AccessError, Mmu};
 
@@ -37,7 +37,7 @@ impl Machine for Driver {
             ac: ctl.num("rflags")?.unwrap_or(2) & AC != 0,
             cpl: 0,
         };
-        let guest = npt(ctl)?.map(guest);
+        let guest = npt(ctl, None)?.map(guest);
         let mut driver = Self { mmu: Mmu::new(X86::new(config), memory, tlb) };
         driver.control(Control::Enter { registers, guest, pdptes: None })?;
         driver.check_mode(&case.mode)?;
@@ -80,33 +80,84 @@ impl Machine for Driver {
     }
 
     fn set(&mut self, ctl: &Keys) -> Result<(), NotBuilt> {
-        let registers = *self.mmu.arch().registers();
-        if let Some(npt) = npt(ctl)? {
-            self.control(Control::Enter { registers, guest: Some(guest(npt)), pdptes: None })?;
-        }
-        if let Some(rflags) = ctl.num("rflags")? {
-            self.control(Control::Ac(rflags & AC != 0))?;
-        }
-        type Write = fn(u64) -> Control;
-        let writes: [(&str, Write); 7] = [
-            ("pkru", |value| Control::Pkru(value as u32)),
-            ("pkrs", |value| Control::Pkrs(value as u32)),
-            ("pat", Control::Pat),
-            ("efer", Control::Efer),
-            ("cr0", Control::Cr0),
-            ("cr4", Control::Cr4),
-            ("cr3", Control::Cr3),
-        ];
-        for (name, change) in writes {
+        let arch = *self.mmu.arch();
+        let old = match arch.guest() {
+            Some(Guest { second: Some(Second::Npt(npt)), .. }) => Some(npt),
+            _ => None,
+        };
+        let guest = npt(ctl, old)?.map(guest).or(arch.guest());
+        let mut changes = Vec::new();
+        let mut wanted = *arch.registers();
+        for (name, write) in WRITES {
             if let Some(value) = ctl.num(name)? {
-                self.control(change(value))?;
+                changes.push(write(&mut wanted, value));
             }
+        }
+        let refused =
+            changes.into_iter().map(|change| self.try_control(change)).find(|done| *done != Ok(None));
+        match refused {
+            Some(Err(other)) => return Err(other),
+            // Recorders may set what no single instruction does.
+            Some(_) => self.enter(wanted, guest, Some(arch.pdptes()))?,
+            None if guest != arch.guest() => self.enter(wanted, guest, None)?,
+            None => {}
         }
         Ok(())
     }
 }
 
+/// Puts a register's value among the others and says how an instruction does it.
+type Write = fn(&mut Registers, u64) -> Control;
+
+/// In the order in which they are written.
+const WRITES: [(&str, Write); 8] = [
+    ("rflags", |to, value| {
+        to.ac = value & AC != 0;
+        Control::Ac(to.ac)
+    }),
+    ("pkru", |to, value| {
+        to.pkru = value as u32;
+        Control::Pkru(to.pkru)
+    }),
+    ("pkrs", |to, value| {
+        to.pkrs = value as u32;
+        Control::Pkrs(to.pkrs)
+    }),
+    ("pat", |to, value| {
+        to.pat = value;
+        Control::Pat(value)
+    }),
+    ("efer", |to, value| {
+        to.efer = Efer::from_bits_retain(value);
+        Control::Efer(value)
+    }),
+    ("cr0", |to, value| {
+        to.cr0 = Cr0::from_bits_retain(value);
+        Control::Cr0(value)
+    }),
+    ("cr4", |to, value| {
+        to.cr4 = Cr4::from_bits_retain(value);
+        Control::Cr4(value)
+    }),
+    ("cr3", |to, value| {
+        to.cr3 = value & !(1 << 63);
+        Control::Cr3(value)
+    }),
+];
+
 impl Driver {
+    /// All of a state at once. Nothing cached survives.
+    fn enter(
+        &mut self,
+        registers: Registers,
+        guest: Option<Guest>,
+        pdptes: Option<[u64; 4]>,
+    ) -> Result<(), NotBuilt> {
+        self.control(Control::Enter { registers, guest, pdptes })?;
+        self.mmu.fence(Fence::TlbControlAll);
+        Ok(())
+    }
+
     /// A control change that no case expects to fault.
     fn control(&mut self, change: Control) -> Result<(), NotBuilt> {
         match self.try_control(change)? {
@@ -145,20 +196,27 @@ impl Driver {
 fn config(ctl: &Keys) -> Result<Config, NotBuilt> {
     let preset = match ctl.text("vendor")? {
         Some("amd") => Config::AMD,
-        None | Some("intel") => Config::INTEL,
+        Some("intel") => Config::INTEL,
+        // Nested paging is AMD's.
+        None if ctl.value("ncr3").is_some() => Config::AMD,
+        None => Config::INTEL,
         Some(other) => return Err(NotBuilt::new(format!("vendor {other}"))),
     };
-    debug_assert!(matches!(preset.vendor, Vendor::Amd | Vendor::Intel));
     let maxphyaddr = ctl.num("maxphyaddr")?.unwrap_or(52) as u8;
     Ok(Config { maxphyaddr, page1gb: ctl.flag("page1gb")?.unwrap_or(true), ..preset })
 }
 
-fn npt(ctl: &Keys) -> Result<Option<Npt>, NotBuilt> {
-    let Some(ncr3) = ctl.num("ncr3")? else { return Ok(None) };
+/// The nested paging controls, where the keys name any; those they leave out stay as they are.
+fn npt(ctl: &Keys, old: Option<Npt>) -> Result<Option<Npt>, NotBuilt> {
+    let (ncr3, ncr4, nefer) = (ctl.num("ncr3")?, ctl.num("ncr4")?, ctl.num("nefer")?);
+    if ncr3.or(ncr4).or(nefer).is_none() {
+        return Ok(None);
+    }
+    let missing = || NotBuilt::new("nested paging without all of ncr3, ncr4, nefer");
     Ok(Some(Npt {
-        ncr3,
-        cr4: Cr4::from_bits_retain(ctl.need("ncr4")?),
-        efer: Efer::from_bits_retain(ctl.need("nefer")?),
+        ncr3: ncr3.or(old.map(|old| old.ncr3)).ok_or_else(missing)?,
+        cr4: ncr4.map(Cr4::from_bits_retain).or(old.map(|old| old.cr4)).ok_or_else(missing)?,
+        efer: nefer.map(Efer::from_bits_retain).or(old.map(|old| old.efer)).ok_or_else(missing)?,
         pat: Registers::default().pat,
     }))
 }

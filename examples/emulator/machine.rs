@@ -140,7 +140,10 @@ pub fn explain(fault: &Fault, port: &Port<'_>) -> Vec<String> {
         }
         Err(error) => format!("level {}: {error}", step.at.level),
     };
-    port.explain(&access).steps.iter().map(line).collect()
+    match port.explain(&access).steps.as_slice() {
+        [] => vec!["no walk: Sv39 does not translate this address".into()],
+        steps => steps.iter().map(line).collect(),
+    }
 }
 
 /// The memory without which a process with these areas cannot run: one instruction's pages, and the tables to them.

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   args ──► guest (ELF) ──► kernel ──► cpu ──► Port (the Mmu) ──► RAM
-//!                               │  faults, switches
-//!                               └──────► spaces (VirtualMemory) ──► swap
+//!                               │  faults, switches, forks
+//!                               └──────► Memory (VirtualMemory) ──► swap file
 //! ```
 //!
 //! `cargo run --release --example emulator -- --help` says what it takes.

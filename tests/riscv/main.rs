@@ -2,5 +2,6 @@
 //! register writes and fences do.
 
 mod entries;
+mod pmp;
 mod registers;
 mod tables;

@@ -57,7 +57,9 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
     /// # Errors
     /// [`VmError::NoSpace`].
     pub fn suspend(&mut self, space: SpaceId) -> Result<(), VmError> {
-        self.space_mut(space)?.active = false;
+        let target = self.space_mut(space)?;
+        target.active = false;
+        target.recent.clear();
         Ok(())
     }
 
@@ -354,7 +356,6 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
                 continue;
             }
             self.policy.remove(id);
-            self.recent.retain(|&other| other != id);
             let Some(page) = self.pages.remove(id) else { continue };
             if let Some(slot) = page.slot {
                 self.free_slot(slot);

@@ -4,7 +4,8 @@
 //! told; it is written if it is dirty; its frame is freed. Where a step fails, the page is still in its frame with its
 //! content, and comes back into the tables when it is next touched.
 
-use super::page::PageId;
+use super::page::{PageId, Pages};
+use super::space::AddressSpace;
 use super::{Harts, Policy, SpaceId, TableFrames, VirtualMemory, VmError};
 use crate::addr::VirtAddr;
 use crate::frame::FrameAllocator;
@@ -12,6 +13,7 @@ use crate::memory::PhysMemory;
 use crate::radix::{Encode, Perms};
 use crate::store::{BackingStore, Slot, StoreError};
 use crate::table::{EditError, PageTable};
+use alloc::collections::BTreeMap;
 use core::mem;
 
 impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> VirtualMemory<F, M, A, S, P> {
@@ -49,11 +51,15 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
     fn victim(&mut self, busy: Option<PageId>, harts: &mut (impl Harts + ?Sized)) -> Option<PageId> {
         // The policy asks back about pages, so it steps out for the time.
         for _ in 0..=self.pages.resident() {
-            let Self { policy, pages, spaces, memory, frames, frames_tables, recent, format, page, .. } =
-                self;
-            let stays = |id: PageId| busy == Some(id) || recent.contains(&id);
+            let Self { policy, pages, spaces, memory, frames, frames_tables, format, page, .. } = self;
+            let stays = |id, pages: &Pages, spaces: &BTreeMap<SpaceId, AddressSpace<F>>| {
+                let recent = |&(space, number): &(SpaceId, u64)| {
+                    spaces.get(&space).is_some_and(|space| space.recent.contains(&number))
+                };
+                busy == Some(id) || pages.get(id).is_some_and(|page| page.owners.iter().any(recent))
+            };
             let victim = policy.victim(&mut |id| {
-                if stays(id) {
+                if stays(id, pages, spaces) {
                     return true;
                 }
                 let Some(owners) = pages.get(id).map(|page| page.owners.clone()) else { return false };
@@ -86,7 +92,8 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
                 used
             })?;
             // A policy need not ask, nor remember well.
-            if !stays(victim) && pages.get(victim).is_some_and(|page| page.frame.is_some()) {
+            let in_frame = pages.get(victim).is_some_and(|page| page.frame.is_some());
+            if in_frame && !stays(victim, pages, spaces) {
                 return Some(victim);
             }
         }
@@ -110,7 +117,6 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             return Err(error);
         }
         self.policy.remove(id);
-        self.recent.retain(|&other| other != id);
         match dirty {
             true => self.stats.dirty_evictions += 1,
             false => self.stats.clean_evictions += 1,

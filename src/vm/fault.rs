@@ -99,9 +99,8 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         let reads = self.stats.pages_read;
         let (id, how) = self.bring(place, &region, kind.writes(), harts)?;
         let changed = self.map_page(place, id, &region, kind.writes(), harts)?;
-        self.recent.retain(|&other| other != id);
-        self.recent.push(id);
-        self.trim_recent();
+        let protected = self.protected;
+        self.space_mut(space)?.touch(place.number, protected);
         // Making room may have read nothing, so a read was this page's.
         let major = self.stats.pages_read != reads;
         self.count(space, |stats| match major {

@@ -143,9 +143,7 @@ pub struct VirtualMemory<F, M, A, S, P = Clock> {
     pages: Pages,
     spaces: BTreeMap<SpaceId, AddressSpace<F>>,
     next_space: u32,
-    /// The pages brought in last, which are not put out again at once; the newest at the end.
-    recent: Vec<PageId>,
-    /// How many those may be.
+    /// How many of the pages that an active space's last faults were about stay.
     protected: usize,
     /// One page of host memory, for moving content.
     buffer: Vec<u8>,
@@ -199,7 +197,6 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             pages: Pages::default(),
             spaces: BTreeMap::new(),
             next_space: 0,
-            recent: Vec::new(),
             protected: 3,
             buffer,
             unfreed: Vec::new(),
@@ -208,13 +205,12 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         })
     }
 
-    /// How many of the pages brought in last are not put out again to make room for the next: one less than an
-    /// instruction can need together. It is 3 at first, enough where an instruction may cross a page boundary and so may
-    /// what it loads or stores. Where they do not fit, the access ends in [`VmError::OutOfMemory`]; otherwise the
-    /// instruction would never complete.
+    /// How many of the pages that an active space faulted for last are not put out to make room for the next: one less
+    /// than its harts' instructions can need together. It is 3 at first, enough for one hart whose instructions may lie
+    /// across a page boundary and access memory across another. Where the pages do not fit, the access ends in
+    /// [`VmError::OutOfMemory`]; otherwise the instruction would never complete.
     pub fn set_protected(&mut self, pages: usize) {
         self.protected = pages;
-        self.trim_recent();
     }
 
     /// The size of a page.
@@ -287,11 +283,6 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         if let Some(space) = self.spaces.get_mut(&space) {
             count(&mut space.stats);
         }
-    }
-
-    fn trim_recent(&mut self) {
-        let excess = self.recent.len().saturating_sub(self.protected);
-        self.recent.drain(..excess);
     }
 }
 

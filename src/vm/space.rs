@@ -6,6 +6,7 @@ use super::stats::VmStats;
 use crate::table::RadixTable;
 use crate::tlb::Space;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The name of an address space; never used again for another.
@@ -29,6 +30,9 @@ pub(super) struct AddressSpace<F> {
     pub(super) devices: BTreeSet<u64>,
     /// Its page table, if it has one now.
     pub(super) table: Option<RadixTable<F>>,
+    /// The numbers of the pages that its last faults were about, the newest at the end: an instruction may not be
+    /// done with them. Empty while it is suspended.
+    pub(super) recent: Vec<u64>,
     /// Whether a hart may be walking the table.
     pub(super) active: bool,
     pub(super) stats: VmStats,
@@ -42,8 +46,16 @@ impl<F> AddressSpace<F> {
             pages: BTreeMap::new(),
             devices: BTreeSet::new(),
             table: None,
+            recent: Vec::new(),
             active: false,
             stats: VmStats::default(),
         }
+    }
+
+    /// A fault was about page `number`; no more than `protected` of them are remembered.
+    pub(super) fn touch(&mut self, number: u64, protected: usize) {
+        self.recent.retain(|&other| other != number);
+        self.recent.push(number);
+        self.recent.drain(..self.recent.len().saturating_sub(protected));
     }
 }

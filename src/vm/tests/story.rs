@@ -310,6 +310,24 @@ fn ram_too_small_for_one_instruction_is_out_of_memory_not_a_livelock() {
 }
 
 #[test]
+fn a_suspended_space_holds_nothing_back() {
+    let mut machine = Machine::plain(7);
+    let (first, second) = (machine.create(), machine.create());
+    for space in [first, second] {
+        machine.vm.map(space, heap(8)).unwrap();
+    }
+    for _ in 0..3 {
+        for space in [first, second] {
+            // All that seven frames can hold beside the other's root.
+            for page in 0..4 {
+                machine.store(space, page * 64, page as u32).unwrap();
+            }
+        }
+    }
+    machine.end();
+}
+
+#[test]
 fn tables_of_suspended_spaces_make_room_and_come_back() {
     let mut machine = Machine::plain(8);
     machine.vm.set_protected(2);

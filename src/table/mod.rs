@@ -45,7 +45,126 @@ const KEPT: Perms = Perms::ACCESSED.union(Perms::DIRTY).union(Perms::DEVICE);
 /// are taken for tables only; the pages are the caller's.
 ///
 /// Anyone can implement it, in safe code; the [`Mmu`](crate::mmu::Mmu) walks the result through
-/// [`Software`](crate::arch::software::Software).
+/// [`Software`](crate::arch::software::Software). Here is the table of a first lecture, an array with an entry for
+/// each page there is; the methods for ranges come by themselves:
+///
+/// ```
+/// use softmmu::access::Width;
+/// use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
+/// use softmmu::arch::software::Software;
+/// use softmmu::frame::FrameAllocator;
+/// use softmmu::memory::{PhysMemory, Ram};
+/// use softmmu::mmu::Mmu;
+/// use softmmu::radix::{EncodeError, Leaf, Perms, PteRef, PteSource, Stage, Stop};
+/// use softmmu::table::{EditError, Flush, Mapping, PageTable, Walker};
+///
+/// /// 256 pages of 4 KiB. An entry is 8 bytes: frame, rights, and bit 11 for "valid".
+/// #[derive(Clone, Copy)]
+/// struct Linear(PhysAddr);
+///
+/// const VALID: u64 = 1 << 11;
+///
+/// impl Linear {
+///     fn at(&self, va: VirtAddr) -> PteRef {
+///         PteRef { addr: self.0.0 + (va.0 >> 12) * 8, bytes: 8, level: 0, stage: Stage::First }
+///     }
+///     fn set<M: PhysMemory + ?Sized>(&self, memory: &M, va: VirtAddr, raw: u64) -> Result<(), EditError> {
+///         let at = PhysAddr(self.at(va).addr);
+///         memory.write(at, Width::W8, raw).map_err(|error| EditError::Table { at, level: 0, error })
+///     }
+///     fn page<M: PhysMemory + ?Sized>(&self, memory: &M, va: VirtAddr) -> Result<Mapping, EditError> {
+///         match self.translate(memory, va)? {
+///             Some(page) if page.va == va => Ok(page),
+///             Some(page) => Err(EditError::InsidePage { va, page: page.va, size: page.size }),
+///             None => Err(EditError::NotMapped { va }),
+///         }
+///     }
+/// }
+///
+/// impl Walker for Linear {
+///     fn find<S: PteSource>(&self, va: VirtAddr, source: &mut S) -> Result<Leaf, Stop<S::Error>> {
+///         let at = self.at(va);
+///         let raw = source.read(at).map_err(|error| Stop::Source { at, error })?;
+///         if raw & VALID == 0 {
+///             return Err(Stop::Absent { at, raw, limits: 0 });
+///         }
+///         Ok(Leaf { base: raw & !0xfff, size_bits: 12, raw, at, limits: 0 })
+///     }
+///     fn translates(&self, va: VirtAddr) -> bool {
+///         va.0 < 256 << 12
+///     }
+///     fn perms(&self, leaf: &Leaf) -> Perms {
+///         Perms::from_bits_truncate(leaf.raw as u16 & 0xff)
+///     }
+///     fn with_perms(&self, leaf: &Leaf, perms: Perms) -> Result<u64, EncodeError> {
+///         Ok(leaf.raw & !0xff | u64::from(perms.bits()))
+///     }
+/// }
+///
+/// impl PageTable for Linear {
+///     type Walker = Self;
+///
+///     fn walker(&self) -> Self {
+///         *self
+///     }
+///     fn page_sizes(&self) -> impl Iterator<Item = PageSize> {
+///         [PageSize::SIZE_4K].into_iter()
+///     }
+///     fn map<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
+///         &mut self, memory: &M, _: &mut A, va: VirtAddr, pa: PhysAddr, size: PageSize, perms: Perms,
+///     ) -> Result<Flush, EditError> {
+///         if let Some(Mapping { va: page, pa, size, .. }) = self.translate(memory, va)? {
+///             return Err(EditError::AlreadyMapped { va, page, pa, size });
+///         }
+///         if !pa.is_aligned(12) {
+///             return Err(EditError::MisalignedPhysical { pa, size });
+///         }
+///         self.set(memory, va, pa.0 | u64::from(perms.bits()) | VALID)?;
+///         Ok(Flush::nothing())
+///     }
+///     fn unmap<M: PhysMemory + ?Sized>(
+///         &mut self, memory: &M, va: VirtAddr,
+///     ) -> Result<(Mapping, Flush), EditError> {
+///         let page = self.page(memory, va)?;
+///         self.set(memory, va, 0)?;
+///         Ok((page, Flush::of(&page)))
+///     }
+///     fn update<M: PhysMemory + ?Sized>(
+///         &mut self, memory: &M, va: VirtAddr, mut change: impl FnMut(Perms) -> Perms,
+///     ) -> Result<(Mapping, Flush), EditError> {
+///         let page = self.page(memory, va)?;
+///         self.set(memory, va, page.raw & !0xff | u64::from(change(page.perms).bits()))?;
+///         Ok((page, Flush::of(&page)))
+///     }
+///     fn flush_all(&mut self) -> Flush {
+///         Flush::new(softmmu::table::Stale::All) // it frees no frames, so none wait for this
+///     }
+/// }
+///
+/// # struct Nothing;
+/// # impl FrameAllocator for Nothing {
+/// #     fn frame_size(&self) -> PageSize { PageSize::SIZE_4K }
+/// #     fn allocate(&mut self, order: u32) -> Result<PhysAddr, softmmu::frame::FrameError> {
+/// #         Err(softmmu::frame::FrameError::OutOfFrames { order })
+/// #     }
+/// #     fn free(&mut self, frame: PhysAddr, _: u32) -> Result<(), softmmu::frame::FrameError> {
+/// #         Err(softmmu::frame::FrameError::Foreign { frame })
+/// #     }
+/// #     fn free_frames(&self) -> u64 { 0 }
+/// # }
+/// let ram = Ram::new(PhysAddr(0), 1 << 20)?;
+/// let mut table = Linear(PhysAddr(0x8000));
+/// let rights = Perms::READ | Perms::WRITE;
+/// table.map_range(&ram, &mut Nothing, VirtAddr(0x10_000), PhysAddr(0x20_000), 0x4000, rights)?.forget();
+///
+/// let mut mmu = Mmu::new(Software::new(table.walker()), &ram, ());
+/// mmu.store::<u32>(VirtAddr(0x12_004), 7)?;
+/// assert_eq!(ram.read(PhysAddr(0x22_004), Width::W4)?, 7);
+/// let page = table.translate(&ram, VirtAddr(0x12_000))?.expect("mapped");
+/// assert!(page.perms.contains(Perms::ACCESSED | Perms::DIRTY));
+/// assert!(mmu.load::<u32>(VirtAddr(0x14_000)).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait PageTable {
     /// What walks the table.
     type Walker: Walker;
@@ -124,7 +243,7 @@ pub trait PageTable {
         memory: &M,
         va: VirtAddr,
     ) -> Result<Option<Mapping>, EditError> {
-        self.walker().translate(memory, va)
+        self.walker().page_at(memory, va)
     }
 
     /// Maps `len` bytes from `va` on to the memory from `pa` on, with the largest pages that fit. Nothing may be

@@ -75,7 +75,7 @@ pub trait Walker: Copy {
     ///
     /// # Errors
     /// [`EditError::Untranslatable`], [`EditError::Table`] or [`EditError::Reserved`].
-    fn translate<M: PhysMemory + ?Sized>(
+    fn page_at<M: PhysMemory + ?Sized>(
         &self,
         memory: &M,
         va: VirtAddr,

@@ -5,6 +5,12 @@
 //! [`USER`](Perms::USER) pages, privileged code may use any; a load needs `READ`, a store `WRITE`, a fetch
 //! `EXECUTE`, whoever makes it. Addresses are tagged with an ASID. Control writes drop nothing from the TLB: what is
 //! stale is fenced by name, or by the [`Flush`](crate::table::Flush) token of the edit.
+//!
+//! With [`NoTable`] under it there is no walk: the guest refills the TLB itself.
+
+mod refill;
+
+pub use refill::NoTable;
 
 use crate::access::{Access, AccessKind};
 use crate::addr::{Asid, VirtAddr, Vmid, low_mask};

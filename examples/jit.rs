@@ -5,10 +5,11 @@
 //! Run it with `cargo run --release --example jit`.
 #![allow(unsafe_code, reason = "generated code holds raw addresses; this is what it would do")]
 
+use softmmu::access::{AccessKind, Width};
 use softmmu::addr::{PhysAddr, VirtAddr};
 use softmmu::arch::riscv::{Control, Fault, Fence, Privilege, Riscv, Sv39};
 use softmmu::frame::{BumpAllocator, FrameAllocator};
-use softmmu::memory::{HitLayout as Hit, Ram};
+use softmmu::memory::{HitLayout, Ram};
 use softmmu::mmu::{AccessError, Mmu};
 use softmmu::radix::Perms;
 use softmmu::table::{PageTable, RadixTable};
@@ -20,25 +21,26 @@ type Answer = Result<u64, AccessError<Fault>>;
 
 /// Where a hit lands: the host address of eight bytes at `va`, or `None` for a miss.
 ///
-/// This is the code to generate: two shifts and masks for the window, one or for the key, one compare, one add. The
-/// offsets are constants, `table` is one too, since it never moves.
-fn hit(table: *mut u8, va: u64, context: usize, side: usize, key: usize, counter: usize) -> Option<*mut u8> {
-    let window =
-        Hit::WINDOWS + side + ((va >> Hit::PAGE_BITS) & Hit::INDEX_MASK) as usize * Hit::WINDOW_BYTES;
+/// This is the code to generate: a shift and a mask for the window, an and and an or for the key, one compare, one
+/// add. The layout's numbers are constants, and so is `table`, which never moves.
+#[inline(always)]
+fn hit(table: *mut u8, va: u64, layout: HitLayout) -> Option<*mut u8> {
+    let index = (va >> HitLayout::PAGE_BITS) & HitLayout::INDEX_MASK;
+    let window = layout.windows + index as usize * HitLayout::WINDOW_BYTES;
     // SAFETY: the layout promises words at these offsets of the table, for as long as the `Mmu` lives.
     unsafe {
-        let wanted = va & Hit::address_mask(8) | table.add(context).cast::<u64>().read();
-        if table.add(window + key).cast::<u64>().read() != wanted {
+        let wanted = va & layout.address_mask | table.add(layout.context).cast::<u64>().read();
+        if table.add(window + layout.key).cast::<u64>().read() != wanted {
             return None;
         }
-        *table.add(counter).cast::<u64>() += 1;
-        let addend = table.add(window + Hit::ADDEND).cast::<usize>().read();
+        *table.add(layout.counter).cast::<u64>() += 1;
+        let addend = table.add(window + layout.addend).cast::<usize>().read();
         Some(addend.wrapping_add(va as usize) as *mut u8)
     }
 }
 
 fn load(hart: &mut Hart, va: u64) -> Answer {
-    match hit(hart.hit_table(), va, Hit::DATA_CONTEXT, 0, Hit::READ_KEY, Hit::READS) {
+    match hit(hart.hit_table(), va, const { HitLayout::of(AccessKind::Read, Width::W8) }) {
         // SAFETY: after a hit the layout lets the code access the bytes, atomically, before the next call.
         Some(host) => Ok(unsafe { AtomicU64::from_ptr(host.cast()).load(Ordering::Relaxed) }),
         None => hart.load(VirtAddr(va)),
@@ -46,7 +48,7 @@ fn load(hart: &mut Hart, va: u64) -> Answer {
 }
 
 fn store(hart: &mut Hart, va: u64, value: u64) -> Answer {
-    match hit(hart.hit_table(), va, Hit::DATA_CONTEXT, 0, Hit::WRITE_KEY, Hit::WRITES) {
+    match hit(hart.hit_table(), va, const { HitLayout::of(AccessKind::Write, Width::W8) }) {
         Some(host) => {
             // SAFETY: as in `load`.
             unsafe { AtomicU64::from_ptr(host.cast()).store(value, Ordering::Relaxed) };
@@ -57,7 +59,7 @@ fn store(hart: &mut Hart, va: u64, value: u64) -> Answer {
 }
 
 fn fetch(hart: &mut Hart, va: u64) -> Answer {
-    match hit(hart.hit_table(), va, Hit::FETCH_CONTEXT, Hit::FETCH_WINDOWS, Hit::READ_KEY, Hit::FETCHES) {
+    match hit(hart.hit_table(), va, const { HitLayout::of(AccessKind::Execute, Width::W8) }) {
         // SAFETY: as in `load`.
         Some(host) => Ok(unsafe { AtomicU64::from_ptr(host.cast()).load(Ordering::Relaxed) }),
         None => hart.fetch(VirtAddr(va)),

@@ -15,14 +15,19 @@
 //!
 //! The layout is `repr(C)`: generated code may make the same compare (see [`HitLayout`]).
 
+mod value;
+
 #[cfg(test)]
 mod tests;
 
+pub use value::Value;
+
 use super::{HostPage, Mapping, cells};
-use crate::access::Width;
+use crate::access::{AccessKind, Width};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 /// log2 of the bytes that a window spans.
@@ -96,46 +101,6 @@ pub(crate) struct Counts {
     pub(crate) fetches: u64,
 }
 
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// An integer that one access moves: `u8`, `u16`, `u32` or `u64`. Sealed.
-pub trait Value: Copy + Eq + core::fmt::Debug + sealed::Sealed {
-    /// Its width.
-    const WIDTH: Width;
-
-    /// Widens to 64 bits with zeros.
-    fn to_u64(self) -> u64;
-
-    /// Keeps the low bits.
-    fn from_u64(raw: u64) -> Self;
-}
-
-macro_rules! value {
-    ($int:ty, $width:ident) => {
-        impl sealed::Sealed for $int {}
-        impl Value for $int {
-            const WIDTH: Width = Width::$width;
-
-            #[inline(always)]
-            fn to_u64(self) -> u64 {
-                u64::from(self)
-            }
-
-            #[inline(always)]
-            fn from_u64(raw: u64) -> Self {
-                raw as $int
-            }
-        }
-    };
-}
-
-value!(u8, W1);
-value!(u16, W2);
-value!(u32, W4);
-value!(u64, W8);
-
 /// Which window `va` would be answered by.
 #[inline(always)]
 const fn index(va: u64) -> usize {
@@ -145,7 +110,13 @@ const fn index(va: u64) -> usize {
 /// The address part of the key that an access of `V` at `va` presents.
 #[inline(always)]
 fn address_key<V: Value>(va: u64) -> u64 {
-    va & HitLayout::address_mask(V::WIDTH.bytes())
+    va & address_mask(V::WIDTH)
+}
+
+/// The address bits that a key holds: those above the page offset, and those that an aligned access has clear.
+#[inline(always)]
+const fn address_mask(width: Width) -> u64 {
+    !OFFSET_MASK | (width.bytes() - 1)
 }
 
 impl Windows {
@@ -323,23 +294,37 @@ impl Windows {
     }
 }
 
-/// What generated code needs to answer aligned accesses the way [`Mmu::load`](crate::mmu::Mmu::load) does.
+/// What generated code compares and adds to answer aligned accesses of one kind and width the way
+/// [`Mmu::load`](crate::mmu::Mmu::load), `store` and `fetch` do. All numbers are constants to be compiled in.
 ///
-/// For an access of `2^n` bytes at `va`, with `table` from [`Mmu::hit_table`](crate::mmu::Mmu::hit_table):
+/// For an access at `va`, with `table` from [`Mmu::hit_table`](crate::mmu::Mmu::hit_table):
 ///
 /// ```text
-/// window  = table + WINDOWS + ((va >> PAGE_BITS) & INDEX_MASK) * WINDOW_BYTES    (+ FETCH_WINDOWS for a fetch)
-/// key     = (va & (!0xfff | (2^n - 1))) | *(table + DATA_CONTEXT)                (FETCH_CONTEXT for a fetch)
-/// hit     = key == *(window + READ_KEY)                                          (WRITE_KEY for a store)
-/// address = *(window + ADDEND) + va                                              (wrapping)
-/// *(table + READS) += 1                                                          (WRITES, FETCHES)
+/// window  = table + windows + ((va >> PAGE_BITS) & INDEX_MASK) * WINDOW_BYTES
+/// wanted  = (va & address_mask) | *(table + context)
+/// hit     = wanted == *(window + key)
+/// address = *(window + addend) + va                       (wrapping)
+/// *(table + counter) += 1
 /// ```
 ///
-/// On a hit the code may access `2^n` bytes at `address`, atomically, before the next call into this `Mmu`; else it
-/// calls `load`, `store` or `fetch`. All words are 64 bits wide but `ADDEND`, which is a host pointer's width. An atomic
-/// needs both keys to be equal.
+/// On a hit the code may access its bytes at `address`, atomically, before the next call into this `Mmu`; else it calls
+/// the method. All words are 64 bits wide, but the addend has a host pointer's width. An atomic read-modify-write
+/// takes the recipe of a write and compares the `key` of a read as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HitLayout;
+pub struct HitLayout {
+    /// The bits of the address that take part in the compare.
+    pub address_mask: u64,
+    /// Offset in the table of the word to be or-ed in: the context that the hart is in.
+    pub context: usize,
+    /// Offset in the table of the first window.
+    pub windows: usize,
+    /// Offset in a window of the word to compare with.
+    pub key: usize,
+    /// Offset in a window of the word to add.
+    pub addend: usize,
+    /// Offset in the table of the word that counts such accesses.
+    pub counter: usize,
+}
 
 impl HitLayout {
     /// log2 of a window's span of virtual addresses.
@@ -348,31 +333,30 @@ impl HitLayout {
     pub const INDEX_MASK: u64 = WINDOWS as u64 - 1;
     /// Bytes from one window to the next.
     pub const WINDOW_BYTES: usize = size_of::<Window>();
-    /// Offset of the first data window in the table.
-    pub const WINDOWS: usize = core::mem::offset_of!(Table, windows);
-    /// Bytes from a data window to the instruction window of the same address.
-    pub const FETCH_WINDOWS: usize = WINDOWS * size_of::<Window>();
-    /// Offset of the data context in the table.
-    pub const DATA_CONTEXT: usize = core::mem::offset_of!(Table, data);
-    /// Offset of the fetch context in the table.
-    pub const FETCH_CONTEXT: usize = core::mem::offset_of!(Table, fetch);
-    /// Offset of the counter of loads in the table.
-    pub const READS: usize = core::mem::offset_of!(Table, counts) + core::mem::offset_of!(Counts, reads);
-    /// Offset of the counter of stores in the table.
-    pub const WRITES: usize = core::mem::offset_of!(Table, counts) + core::mem::offset_of!(Counts, writes);
-    /// Offset of the counter of fetches in the table.
-    pub const FETCHES: usize = core::mem::offset_of!(Table, counts) + core::mem::offset_of!(Counts, fetches);
-    /// Offset of the key of loads (and of fetches) in a window.
-    pub const READ_KEY: usize = core::mem::offset_of!(Window, read);
-    /// Offset of the key of stores in a window.
-    pub const WRITE_KEY: usize = core::mem::offset_of!(Window, write);
-    /// Offset of the addend in a window.
-    pub const ADDEND: usize = core::mem::offset_of!(Window, addend);
 
-    /// The address bits that an access of `bytes` (1, 2, 4 or 8) bytes has in its key.
+    /// What to compare and add for ordinary accesses of `kind` and `width`.
     #[must_use]
-    pub const fn address_mask(bytes: u64) -> u64 {
-        !OFFSET_MASK | bytes.wrapping_sub(1) & OFFSET_MASK
+    pub const fn of(kind: AccessKind, width: Width) -> Self {
+        let counts = offset_of!(Table, counts);
+        let (side, key, context, counter) = match kind {
+            AccessKind::Read => {
+                (0, offset_of!(Window, read), offset_of!(Table, data), offset_of!(Counts, reads))
+            }
+            AccessKind::Write | AccessKind::ReadWrite => {
+                (0, offset_of!(Window, write), offset_of!(Table, data), offset_of!(Counts, writes))
+            }
+            AccessKind::Execute => {
+                (WINDOWS, offset_of!(Window, read), offset_of!(Table, fetch), offset_of!(Counts, fetches))
+            }
+        };
+        Self {
+            address_mask: address_mask(width),
+            context,
+            windows: offset_of!(Table, windows) + side * size_of::<Window>(),
+            key,
+            addend: offset_of!(Window, addend),
+            counter: counts + counter,
+        }
     }
 }
 

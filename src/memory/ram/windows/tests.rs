@@ -152,33 +152,31 @@ fn layout_is_what_it_says() {
         [(0x7000, Through::Read, 1), (0x9000, Through::Write, 3), (0xffff_f000, Through::Execute, 2)]
     {
         windows.open(va, through, &page(&ram, number));
-        let (context, key, counter, base) = match through {
-            Through::Read => (HitLayout::DATA_CONTEXT, HitLayout::READ_KEY, HitLayout::READS, 0),
-            Through::Write => (HitLayout::DATA_CONTEXT, HitLayout::WRITE_KEY, HitLayout::WRITES, 0),
-            Through::Execute => {
-                (HitLayout::FETCH_CONTEXT, HitLayout::READ_KEY, HitLayout::FETCHES, HitLayout::FETCH_WINDOWS)
-            }
+        let kind = match through {
+            Through::Read => AccessKind::Read,
+            Through::Write => AccessKind::Write,
+            Through::Execute => AccessKind::Execute,
         };
+        let hit = HitLayout::of(kind, Width::W8);
         let table = windows.table();
         let va = va + 0x18;
-        let window = HitLayout::WINDOWS
-            + base
+        let window = hit.windows
             + ((va >> HitLayout::PAGE_BITS) & HitLayout::INDEX_MASK) as usize * HitLayout::WINDOW_BYTES;
         // SAFETY: the offsets lie in the table, which `windows` owns.
         let (context, key, addend) = unsafe {
             (
-                table.add(context).cast::<u64>().read(),
-                table.add(window + key).cast::<u64>().read(),
-                table.add(window + HitLayout::ADDEND).cast::<usize>().read(),
+                table.add(hit.context).cast::<u64>().read(),
+                table.add(window + hit.key).cast::<u64>().read(),
+                table.add(window + hit.addend).cast::<usize>().read(),
             )
         };
-        assert_eq!(va & HitLayout::address_mask(8) | context, key);
+        assert_eq!(va & hit.address_mask | context, key);
         let host = addend.wrapping_add(va as usize) as *mut u8;
         // SAFETY: the keys are equal, so the contract of `HitLayout` says that the word is there.
         let word = unsafe { cells::load(host, Width::W8, Ordering::Relaxed) };
         assert_eq!(word, number << WINDOW_BITS | 0x18);
         // SAFETY: as above; counters may be written.
-        unsafe { *table.add(counter).cast::<u64>() += 1 };
+        unsafe { *table.add(hit.counter).cast::<u64>() += 1 };
     }
     let counts = windows.take_counts();
     assert_eq!((counts.reads, counts.writes, counts.fetches), (1, 1, 1));

@@ -50,9 +50,6 @@ pub struct Options {
 }
 
 /// Takes the command line apart.
-///
-/// # Errors
-/// One line naming what is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options { ram: 1 << 20, sets: 64, ways: 4, seed: 1, ..Options::default() };

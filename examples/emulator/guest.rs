@@ -76,9 +76,6 @@ pub struct Program {
 }
 
 /// Finds and reads what was asked for.
-///
-/// # Errors
-/// One line naming the guest and what is wrong with it.
 pub fn find(wanted: &Wanted) -> Result<Program, String> {
     let Wanted { name, arguments } = wanted.clone();
     let (file, expect) = match BUNDLED.iter().find(|guest| guest.name == name) {

@@ -66,9 +66,6 @@ impl<'a, 'k, 's> Kernel<'a, 'k, 's> {
     }
 
     /// Gives `program` an address space and puts it in line. Nothing is read in: that is for its first accesses.
-    ///
-    /// # Errors
-    /// One line saying why it cannot be loaded.
     pub fn load(&mut self, program: &Program) -> Result<(), String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", program.name);
         let pid = self.next_pid().ok_or_else(|| failed(&"too many processes"))?;

@@ -32,17 +32,11 @@ const PAGES_AT_ONCE: usize = 4;
 pub type Memory<'a> = VirtualMemory<Sv39, &'a Ram, BitmapAllocator, SwapFile>;
 
 /// RAM of the size asked for.
-///
-/// # Errors
-/// One line saying why there is none.
 pub fn ram(options: &Options) -> Result<Ram, String> {
     Ram::new(BASE, options.ram).map_err(|error| format!("--ram: {error}"))
 }
 
 /// The processor's port: user mode, with a TLB of the geometry asked for.
-///
-/// # Errors
-/// One line saying what is wrong with the geometry.
 pub fn port<'a>(ram: &'a Ram, options: &Options) -> Result<Port<'a>, String> {
     let tlb = SetAssociative::new(Geometry::new(options.sets, options.ways));
     let mut port = Mmu::new(Riscv::rv64(), ram, tlb.map_err(|error| format!("--tlb: {error}"))?);
@@ -53,9 +47,6 @@ pub fn port<'a>(ram: &'a Ram, options: &Options) -> Result<Port<'a>, String> {
 }
 
 /// Virtual memory over all of `ram`, with the swap file asked for or a temporary one.
-///
-/// # Errors
-/// One line saying which file cannot be used, or how the memory does not suit.
 pub fn memory<'a>(ram: &'a Ram, options: &Options) -> Result<Memory<'a>, String> {
     let page = PageSize::SIZE_4K;
     let swap = match &options.swap {

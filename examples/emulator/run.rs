@@ -21,9 +21,6 @@ pub struct Outcome {
 }
 
 /// Runs the guests that `options` names until all have ended.
-///
-/// # Errors
-/// One line saying what is wrong with the options, the files or the host.
 pub fn run(options: &Options, screen: &mut Screen) -> Result<Outcome, String> {
     let wanted = match options.guests.as_slice() {
         [] => guest::BUNDLED.iter().map(|guest| Wanted::plain(guest.name)).collect(),

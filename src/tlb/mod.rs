@@ -13,6 +13,7 @@
 pub mod policy;
 pub mod presets;
 
+mod check;
 mod config;
 mod geometry;
 mod hierarchy;
@@ -22,9 +23,8 @@ mod slot;
 mod stats;
 mod walk_cache;
 
-pub use config::{
-    ArrayConfig, ConfigError, Costs, Feed, LevelConfig, Shape, Sides, TlbConfig, WalkCacheConfig,
-};
+pub use check::ConfigError;
+pub use config::{ArrayConfig, Costs, Feed, LevelConfig, Shape, Sides, TlbConfig, WalkCacheConfig};
 pub use geometry::{Geometry, GeometryError};
 pub use hierarchy::{ArrayReport, Hierarchy, LevelReport, TlbStats};
 pub use policy::TrueLru;

@@ -139,7 +139,7 @@ impl WalkCaches {
     }
 
     pub(super) fn recall(&mut self, space: Space, stage: Stage, gpa: u64) -> Option<Leaf> {
-        let Some(nested) = self.nested.as_mut().filter(|_| stage == Stage::Second) else { return None };
+        let nested = self.nested.as_mut().filter(|_| stage == Stage::Second)?;
         let key = Key { va: gpa, space: keyed(space, stage) };
         nested.cache.lookup(&key, Side::Data)?;
         let leaf = nested.leaf_of(&key)?;

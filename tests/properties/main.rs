@@ -28,7 +28,6 @@ use softmmu::radix::Stage;
 use softmmu::tlb::policy::{TreePlru, TrueLru, WayPolicy};
 use softmmu::tlb::{
     ArrayConfig, Geometry, Hierarchy, LevelConfig, SetAssociative, Shape, Sides, TlbConfig, WalkCacheConfig,
-    presets,
 };
 
 /// The reference first, then each TLB twice: with the filter and without.
@@ -43,7 +42,6 @@ fn harts<A: Arch + 'static>(arch: A) -> Vec<Box<dyn Hart<A>>> {
         harts.push(set_associative::<A, TrueLru>("64x4 LRU", arch, 64, 4, filter));
         harts.push(set_associative::<A, TreePlru>("2x2 PLRU", arch, 2, 2, filter));
         harts.push(hierarchy("walk caches and little else", arch, &narrow(), filter));
-        harts.push(hierarchy("Cortex-A53", arch, &presets::cortex_a53(), filter));
     }
     // Each beside its twin.
     harts[2..].sort_by_key(|hart| hart.name().split(',').next().map(str::to_owned));

@@ -2,6 +2,7 @@
 
 mod contract;
 mod generate;
+mod hierarchy;
 mod indexed;
 mod naive;
 mod ranges;

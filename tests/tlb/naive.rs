@@ -307,6 +307,14 @@ impl<P: NaivePolicy> Naive<P> {
         (number, set.ways[way].replace(entry))
     }
 
+    pub fn remove(&mut self, entry: &TlbEntry) {
+        for way in self.sets.iter_mut().flat_map(|set| &mut set.ways) {
+            if way.is_some_and(|old| same_tag(&old, entry)) {
+                *way = None;
+            }
+        }
+    }
+
     pub fn invalidate(&mut self, scope: &Scope) -> u64 {
         let mut dropped = 0;
         for way in self.sets.iter_mut().flat_map(|set| &mut set.ways) {

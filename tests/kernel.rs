@@ -1,4 +1,4 @@
-//! `VirtualMemory` under real architectures: two harts, three address spaces, sixteen frames and a swap file, against
+//! `VirtualMemory` under real architectures: two harts, three address spaces, twenty frames and a swap file, against
 //! an array of bytes for each space.
 
 use softmmu::access::AccessKind;
@@ -20,7 +20,7 @@ const PAGES: u64 = 40;
 /// Where the regions lie: at the end of a table, so that they need several.
 const BASE: u64 = (1 << 30) - 8 * PAGE;
 /// Two harts, each on an instruction that needs two pages, and a table of every level twice.
-const FRAMES: u64 = 16;
+const FRAMES: u64 = 20;
 
 /// What differs between machines.
 trait Machine {

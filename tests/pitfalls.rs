@@ -37,10 +37,13 @@ const ALL: Perms = Perms::READ.union(Perms::WRITE).union(Perms::EXECUTE).union(P
 type Walker = RadixWalker<CustomFormat>;
 type Error = AccessError<softmmu::arch::software::Fault>;
 
+/// What a device was asked: where, how wide, and the value where it was a store.
+type Asked = (u64, Width, Option<u64>);
+
 /// Remembers what it was asked; what it does besides can be chosen.
 #[derive(Clone, Default)]
 struct Probe {
-    log: Rc<RefCell<Vec<(u64, Width, Option<u64>)>>>,
+    log: Rc<RefCell<Vec<Asked>>>,
     /// A word of guest memory that the device changes whenever it is stored to: a descriptor ring, a page table.
     stores: Rc<Cell<Option<(u64, u32)>>>,
     ram: Rc<RefCell<Option<Ram>>>,
@@ -115,7 +118,7 @@ impl Machine {
         }
     }
 
-    fn log(&self) -> Vec<(u64, Width, Option<u64>)> {
+    fn log(&self) -> Vec<Asked> {
         self.device.log.take()
     }
 }

@@ -14,9 +14,12 @@ use softmmu::tlb::Tlb;
 use crate::guest::{Act, DATA, DATA_SIZE, DEVICE_SIZE, Guest, Shown, Step, TABLES, TABLES_SIZE};
 use crate::tape::Tape;
 
+/// What a device was asked: where, how wide, and the value where it was a store.
+type Asked = (u64, Width, Option<u64>);
+
 /// A device that remembers every access.
 #[derive(Clone, Default)]
-struct Recorder(Rc<RefCell<Vec<(u64, Width, Option<u64>)>>>);
+struct Recorder(Rc<RefCell<Vec<Asked>>>);
 
 impl Device for Recorder {
     fn read(&self, offset: u64, width: Width) -> Result<u64, DeviceError> {

@@ -10,7 +10,6 @@ use crate::keys::{Keys, NotBuilt, Refusal, number};
 
 /// The first line of a corpus.
 pub struct Header {
-    pub corpus: String,
     pub arch: String,
     pub cases: u64,
     /// What the recorded machine implements (`id_aa64mmfr0_el1` ...).
@@ -120,7 +119,7 @@ const X86: Dialect = Dialect {
         "nefer",
     ],
     access: &["priv", "stack", "bus", "bus_pa"],
-    invalidate: &["va", "cr3", "pcid", "type", "fault"],
+    invalidate: &["va", "cr3", "pcid", "type", "asid", "fault"],
     fault: &["vector", "error_code", "cr2", "npf", "gpa"],
 };
 
@@ -192,13 +191,12 @@ impl Header {
         let dialect = dialect(arch)?;
         let keys = Keys::new("header", value, &[HEADER, dialect.header])?;
         let header = Self {
-            corpus: need(&keys, "corpus", string)?,
             arch: need(&keys, "arch", string)?,
             cases: need(&keys, "cases", Value::as_u64)?,
             machine: Keys::default(),
         };
-        // Where a corpus comes from is for people.
-        for note in ["oracle", "oracle_version", "seed"] {
+        // Where a corpus comes from is for people; its name is its file's.
+        for note in ["corpus", "oracle", "oracle_version", "seed"] {
             keys.value(note);
         }
         Ok(Self { machine: keys, ..header })

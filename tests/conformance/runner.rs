@@ -81,9 +81,6 @@ fn judge(lines: impl BufRead, run_case: RunCase, verdict: &mut Verdict) -> Resul
         lines.lines().map(|line| line.map_err(|error| Refusal::Malformed(format!("unreadable: {error}"))));
     let header = lines.next().ok_or_else(|| Refusal::Malformed("empty".into()))??;
     let header = Header::parse(&header)?;
-    if header.corpus != verdict.name {
-        return Err(Refusal::Malformed(format!("the header says {}", header.corpus)));
-    }
     let mut ids = std::collections::HashSet::new();
     for line in lines {
         let case = Case::parse(&header, &line?)?;

@@ -105,14 +105,9 @@ impl Attributes {
         self.0 & 0xf0 == 0
     }
 
-    /// What a stage 1 leaf says through MAIR, with caches on or off (`SCTLR_ELx.C`). `default_share` is TCR's SH field,
-    /// which counts where descriptors have none.
-    pub(super) fn stage1(raw: u64, mair: u64, control: u64, high: HighBits, default_share: u8) -> Self {
-        let attr = (mair >> ((raw >> 2 & 7) * 8)) as u8;
-        let share = match high {
-            HighBits::Lpa2 | HighBits::Lpa2Low => default_share,
-            HighBits::None | HighBits::Lpa => (raw >> 8 & 3) as u8,
-        };
+    /// An entry of MAIR, with caches on or off (`SCTLR_ELx.C`) and no shareability yet.
+    pub(super) fn of_mair(mair: u64, index: usize, control: u64) -> Self {
+        let attr = (mair >> (index * 8)) as u8;
         // Encodings 0b0000dd1x and 0bxxxx0000 have no meaning; they act as the nearest Device type and as Non-cacheable.
         let attr = match attr {
             device if device & 0xf0 == 0 => device & 0xc,
@@ -121,7 +116,18 @@ impl Attributes {
             normal if normal & 0xf == 0 => normal & 0xf0 | 4,
             normal => normal,
         };
-        Self::new(attr, share)
+        Self::new(attr, 0)
+    }
+
+    /// What a stage 1 leaf says, given MAIR's entries. `default_share` is TCR's SH field, which counts where
+    /// descriptors have none.
+    #[inline]
+    pub(super) fn stage1(raw: u64, entries: &[Self; 8], high: HighBits, default_share: u8) -> Self {
+        let share = match high {
+            HighBits::Lpa2 | HighBits::Lpa2Low => u16::from(default_share),
+            HighBits::None | HighBits::Lpa => (raw >> 8 & 3) as u16,
+        };
+        Self(entries[(raw >> 2 & 7) as usize].0 | share << 8)
     }
 
     /// What stage 1 says while it is off (`AArch64.S1DisabledOutput`): Device-nGnRnE, or what `HCR_EL2.DC` asks for.

@@ -49,12 +49,10 @@ bitflags::bitflags! {
     }
 }
 
-/// What table descriptors impose on everything below them, as [`Format::limits`] accumulates it: bits 63:59 of the
-/// descriptor, moved down to bit 0.
+/// What table descriptors impose on everything below them, as [`Format::limits`] accumulates it: bits 62:59 of the
+/// descriptor (APTable\[1\], APTable\[0\], XNTable, PXNTable), moved down to bit 0.
 pub(super) mod limit {
-    pub(crate) const PXN: u64 = 1;
     pub(crate) const XN: u64 = 1 << 1;
-    pub(crate) const AP0: u64 = 1 << 2;
     pub(crate) const AP1: u64 = 1 << 3;
     pub(crate) const ALL: u64 = 0xf;
 }
@@ -131,19 +129,40 @@ pub enum HighBits {
 /// One stage's table format: granule, input size, start level, output size.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Vmsa64 {
+    /// The bits of a descriptor that hold the address in place.
+    field: u64,
+    /// The bits that no output address has.
+    beyond: u64,
     pub(super) granule: Granule,
     /// log2 of the input address space.
     pub(super) input_bits: u8,
     /// Engine level of the start table.
-    pub(super) top: u8,
+    top: u8,
     /// Highest engine level that may hold blocks.
     pub(super) max_block: u8,
+    /// The address bits elsewhere: a mask, where they stand and where they belong.
+    moved: (u8, u8, u8),
+    pub(super) high: HighBits,
+    /// The bits of table descriptors that limit what is below, moved down by 59: none at stage 2 and with HPD.
+    limits: u8,
+    /// How entries are written; walking does not look at it.
+    pub(super) style: super::edit::Style,
+}
+
+/// What a [`Vmsa64`] is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) granule: Granule,
+    pub(super) input_bits: u32,
+    /// Engine level of the start table.
+    pub(super) top: u32,
+    /// Highest engine level that may hold blocks.
+    pub(super) max_block: u32,
     /// Output addresses must be below `2^output_bits`.
-    pub(super) output_bits: u8,
+    pub(super) output_bits: u32,
     pub(super) high: HighBits,
     /// Whether table descriptors limit what is below them (stage 1 without HPD).
     pub(super) hierarchical: bool,
-    /// How entries are written; walking does not look at it.
     pub(super) style: super::edit::Style,
 }
 
@@ -158,16 +177,37 @@ impl Vmsa64 {
         if input_bits > 48 || input_bits <= if matches!(granule, Granule::K64) { 16 } else { 15 } {
             return None;
         }
-        Some(Self {
+        Some(Self::new(Shape {
             granule,
-            input_bits: input_bits as u8,
-            top: Self::stage1_top(granule, input_bits) as u8,
+            input_bits,
+            top: Self::stage1_top(granule, input_bits),
             max_block: if matches!(granule, Granule::K4) { 2 } else { 1 },
             output_bits: 48,
             high: HighBits::None,
             hierarchical: true,
             style: super::edit::Style::stage1(true, upper, false),
-        })
+        }))
+    }
+
+    pub(super) const fn new(shape: Shape) -> Self {
+        let (in_place, moved) = match shape.high {
+            HighBits::None => (48, (0, 0, 0)),
+            HighBits::Lpa => (48, (0xf, 12, 48)),
+            HighBits::Lpa2 => (50, (3, 8, 50)),
+            HighBits::Lpa2Low => (50, (0, 0, 0)),
+        };
+        Self {
+            field: low_mask(in_place) & !low_mask(shape.granule.bits()),
+            beyond: !low_mask(shape.output_bits),
+            granule: shape.granule,
+            input_bits: shape.input_bits as u8,
+            top: shape.top as u8,
+            max_block: shape.max_block as u8,
+            moved,
+            high: shape.high,
+            limits: if shape.hierarchical { limit::ALL as u8 } else { 0 },
+            style: shape.style,
+        }
     }
 
     /// The start level of a stage 1 walk over `input_bits`, as an engine level: as few levels as will do
@@ -197,13 +237,14 @@ impl Vmsa64 {
     /// The whole address field of `raw`: of the next table, or of the leaf with bits below the leaf's size undefined.
     #[inline]
     pub(super) const fn address(&self, raw: u64) -> u64 {
-        let low = low_mask(self.granule.bits());
-        match self.high {
-            HighBits::None => raw & low_mask(48) & !low,
-            HighBits::Lpa => raw & low_mask(48) & !low | (raw >> 12 & 0xf) << 48,
-            HighBits::Lpa2 => raw & low_mask(50) & !low | (raw >> 8 & 3) << 50,
-            HighBits::Lpa2Low => raw & low_mask(50) & !low,
-        }
+        let (mask, from, to) = self.moved;
+        raw & self.field | (raw >> from & mask as u64) << to
+    }
+
+    /// Whether an output address may be `address`.
+    #[inline]
+    pub(super) const fn reaches(&self, address: u64) -> bool {
+        address & self.beyond == 0
     }
 
     /// The address field that says `base`.
@@ -215,12 +256,16 @@ impl Vmsa64 {
         }
     }
 
-    /// log2 of the contiguous run that a leaf of `level` belongs to; its own size without the Contiguous bit.
+    /// log2 of the contiguous run that a leaf of `level` and `size_bits` belongs to; its own size without the
+    /// Contiguous bit.
     #[inline]
-    pub(super) fn run_bits(&self, raw: u64, level: u32) -> u32 {
-        let contiguous = raw & Descriptor::CONTIGUOUS.bits() != 0;
-        let more = if contiguous { self.granule.contiguous_bits(level) } else { 0 };
-        (self.shift(level) + more).min(u32::from(self.input_bits).max(self.shift(level)))
+    pub(super) fn run_bits(&self, raw: u64, level: u32, size_bits: u32) -> u32 {
+        if raw & Descriptor::CONTIGUOUS.bits() == 0 {
+            return size_bits;
+        }
+        // No run is larger than the address space that it lies in.
+        let run = size_bits + self.granule.contiguous_bits(level);
+        run.min(u32::from(self.input_bits).max(size_bits))
     }
 }
 
@@ -255,35 +300,24 @@ impl Format for Vmsa64 {
     /// [`Entry::Absent`]; [`Entry::Reserved`] is an output address beyond the output size (an Address size fault).
     #[inline]
     fn decode(&self, raw: u64, level: u32) -> Entry {
-        if raw & Descriptor::VALID.bits() == 0 {
+        let kind = raw & (Descriptor::VALID | Descriptor::TABLE).bits();
+        let block = kind == Descriptor::VALID.bits();
+        if kind & 1 == 0 || block && (level == 0 || level > u32::from(self.max_block)) {
             return Entry::Absent;
         }
-        let table_or_page = raw & Descriptor::TABLE.bits() != 0;
-        let leaf = if level == 0 {
-            if !table_or_page {
-                return Entry::Absent;
-            }
-            true
-        } else {
-            if !table_or_page && level > u32::from(self.max_block) {
-                return Entry::Absent;
-            }
-            !table_or_page
-        };
         let address = self.address(raw);
-        if address >> self.output_bits != 0 {
+        if !self.reaches(address) {
             return Entry::Reserved;
         }
-        if leaf {
-            let size_bits = self.shift(level);
-            Entry::Leaf { base: address & !low_mask(size_bits), size_bits }
-        } else {
-            Entry::Table(address)
+        if level > 0 && !block {
+            return Entry::Table(address);
         }
+        let size_bits = self.shift(level);
+        Entry::Leaf { base: address & !low_mask(size_bits), size_bits }
     }
 
     #[inline]
     fn limits(&self, above: u64, raw: u64, _level: u32) -> u64 {
-        if self.hierarchical { above | raw >> 59 & limit::ALL } else { 0 }
+        above | raw >> 59 & u64::from(self.limits)
     }
 }

@@ -114,7 +114,7 @@ impl Vmsa64 {
     }
 
     fn fits(&self, base: PhysAddr, level: u32, align: u32) -> Result<u64, EncodeError> {
-        if base.is_aligned(align) && base.0 >> self.output_bits == 0 {
+        if base.is_aligned(align) && self.reaches(base.0) {
             Ok(self.place(base.0))
         } else {
             Err(EncodeError::Address { base, level })

@@ -3,8 +3,9 @@
 //!
 //! Everything here is worked out once when a register changes; walks and lookups only read it.
 
+use super::attributes::Attributes;
 use super::config::{Config, Features};
-use super::descriptor::Vmsa64;
+use super::descriptor::{Shape, Vmsa64};
 use super::edit::Style;
 use super::registers::{ExceptionLevel, Pstate, Register, Registers, bit, field, hcr, sctlr};
 use super::sizes::{Sizes, granule, stage2_start};
@@ -101,7 +102,8 @@ pub(super) struct Regime {
     /// EL0 kept out, per half.
     pub(super) e0pd: [bool; 2],
     pub(super) sctlr: u64,
-    pub(super) mair: u64,
+    /// MAIR's entries, as caches on or off (`SCTLR_ELx.C`) leave them.
+    pub(super) attributes: [Attributes; 8],
 }
 
 impl Regime {
@@ -161,7 +163,7 @@ impl Regime {
             tbid: at(51, 52, 29),
             e0pd: [e0pd && bit(tcr, 55), e0pd && bit(tcr, 56)],
             sctlr,
-            mair,
+            attributes: core::array::from_fn(|index| Attributes::of_mair(mair, index, sctlr)),
         }
     }
 }
@@ -241,16 +243,16 @@ impl Table {
         let hierarchical = !(config.has(Features::HPDS) && flag((41, 42), 24));
         let access_flag = config.has(Features::HAF) && flag((39, 39), 21);
         let dirty_state = access_flag && config.has(Features::HDBS) && flag((40, 40), 22);
-        let format = Vmsa64 {
+        let format = Vmsa64::new(Shape {
             granule,
-            input_bits: sizes.input_bits as u8,
-            top: Vmsa64::stage1_top(granule, sizes.input_bits) as u8,
+            input_bits: sizes.input_bits,
+            top: Vmsa64::stage1_top(granule, sizes.input_bits),
             max_block: sizes.max_block(config),
-            output_bits: sizes.output_bits as u8,
+            output_bits: sizes.output_bits,
             high: sizes.high_bits(config),
             hierarchical,
             style: Style::stage1(two, upper, dirty_state),
-        };
+        });
         let (base, bad_base) = sizes.base(config, ttbr, &format);
         Self {
             format,
@@ -272,16 +274,16 @@ impl Table {
         let start = stage2_start(config, &sizes, vtcr);
         let access_flag = config.has(Features::HAF) && bit(vtcr, 21);
         let dirty_state = access_flag && config.has(Features::HDBS) && bit(vtcr, 22);
-        let format = Vmsa64 {
+        let format = Vmsa64::new(Shape {
             granule,
-            input_bits: sizes.input_bits as u8,
-            top: start.unwrap_or(0) as u8,
+            input_bits: sizes.input_bits,
+            top: start.unwrap_or(0),
             max_block: sizes.max_block(config),
-            output_bits: sizes.output_bits as u8,
+            output_bits: sizes.output_bits,
             high: sizes.high_bits(config),
             hierarchical: false,
             style: Style::stage2(effective_hcr(config, registers) & hcr::FWB != 0, dirty_state),
-        };
+        });
         let (base, bad_base) = sizes.base(config, registers.get(Register::VttbrEl2), &format);
         Self {
             format,

@@ -88,29 +88,13 @@ impl Rights {
 
     /// What stage 1 gives in a regime of two privileges (EL1&0, EL2&0): AP and the execute-never bits, limited by the
     /// tables above (`AArch64.S1DirectBasePermissions`).
+    #[inline(always)]
     pub(super) fn two_privileges(raw: u64, limits: u64) -> Self {
-        let leaf = Descriptor::from_bits_retain(raw);
-        let user = leaf.contains(Descriptor::AP1) && limits & limit::AP0 == 0;
-        let write = !leaf.contains(Descriptor::AP2) && limits & limit::AP1 == 0;
-        let uxn = leaf.contains(Descriptor::UXN) || limits & limit::XN != 0;
-        let pxn = leaf.contains(Descriptor::PXN) || limits & limit::PXN != 0;
-        let user_write = user && write;
-
-        let mut rights = Self::PRIV_READ;
-        rights.set(Self::PRIV_WRITE, write);
-        rights.set(Self::USER_READ, user);
-        rights.set(Self::USER_WRITE, user_write);
-        // What EL0 can write, privileged code never executes.
-        let px = !pxn && !user_write;
-        rights.set(Self::PRIV_EXECUTE, px);
-        rights.set(Self::USER_EXECUTE, !uxn);
-        rights.set(Self::PRIV_EXECUTE_WXN, px && !write);
-        rights.set(Self::USER_EXECUTE_WXN, !uxn && !user_write);
-        rights.set(Self::PRIV_READ_PAN, !user);
-        rights.set(Self::PRIV_WRITE_PAN, !user && write);
-        rights.set(Self::PRIV_READ_EPAN, !user && uxn);
-        rights.set(Self::PRIV_WRITE_EPAN, !user && uxn && write);
-        rights
+        let ap1 = raw >> 6 & !(limits >> 2) & 1;
+        let ap2 = (raw >> 7 | limits >> 3) & 1;
+        let pxn = (raw >> 53 | limits) & 1;
+        let uxn = (raw >> 54 | limits >> 1) & 1;
+        TWO_PRIVILEGES[(ap1 | ap2 << 1 | pxn << 2 | uxn << 3) as usize]
     }
 
     /// What stage 1 gives in a regime of one privilege (EL2, EL3): AP\[2\] and XN. PAN has no meaning there.
@@ -145,6 +129,46 @@ impl Rights {
 
     /// Without any restriction: translation is off.
     pub(super) const OPEN: Self = Self::ACCESSES;
+}
+
+/// The rights in a regime of two privileges, by AP\[1\], AP\[2\], PXN and UXN as they come to be.
+const TWO_PRIVILEGES: [Rights; 16] = {
+    let mut table = [Rights::empty(); 16];
+    let mut at = 0;
+    while at < 16 {
+        table[at] = two_privileges(at & 1 != 0, at & 2 == 0, at & 4 != 0, at & 8 != 0);
+        at += 1;
+    }
+    table
+};
+
+const fn two_privileges(user: bool, write: bool, pxn: bool, uxn: bool) -> Rights {
+    let user_write = user && write;
+    // What EL0 can write, privileged code never executes.
+    let px = !pxn && !user_write;
+    let given = [
+        (Rights::PRIV_READ, true),
+        (Rights::PRIV_WRITE, write),
+        (Rights::PRIV_EXECUTE, px),
+        (Rights::USER_READ, user),
+        (Rights::USER_WRITE, user_write),
+        (Rights::USER_EXECUTE, !uxn),
+        (Rights::PRIV_EXECUTE_WXN, px && !write),
+        (Rights::USER_EXECUTE_WXN, !uxn && !user_write),
+        (Rights::PRIV_READ_PAN, !user),
+        (Rights::PRIV_WRITE_PAN, !user && write),
+        (Rights::PRIV_READ_EPAN, !user && uxn),
+        (Rights::PRIV_WRITE_EPAN, !user && uxn && write),
+    ];
+    let mut rights = Rights::empty();
+    let mut at = 0;
+    while at < given.len() {
+        if given[at].1 {
+            rights = rights.union(given[at].0);
+        }
+        at += 1;
+    }
+    rights
 }
 
 /// The control state that modifies what an access needs.

@@ -89,7 +89,7 @@ impl Sizes {
     }
 
     /// The largest level that holds blocks (`AArch64.BlockDescSupported`).
-    pub(super) fn max_block(&self, config: &Config) -> u8 {
+    pub(super) fn max_block(&self, config: &Config) -> u32 {
         let arm = match self.granule {
             Granule::K4 if self.ds => 0,
             Granule::K4 => 1,
@@ -97,7 +97,7 @@ impl Sizes {
             Granule::K64 if config.pa_bits == 52 => 1,
             Granule::K16 | Granule::K64 => 2,
         };
-        engine_level(arm) as u8
+        engine_level(arm)
     }
 
     /// The start table that `register` names, aligned as its size asks (`AArch64.S1TTBaseAddress`); and whether it lies

@@ -6,9 +6,9 @@ use super::descriptor::{Descriptor, arm_level};
 use super::fault::{Cause, Status};
 use super::regime::Regime;
 use super::rights::Rights;
-use super::stage2::{Descriptors, Halt, managed};
+use super::stage2::{Halt, Tables, managed};
 use crate::addr::low_mask;
-use crate::arch::{PteMemory, WalkError};
+use crate::arch::WalkError;
 use crate::radix::{Stage, Stop, walk};
 
 /// What stage 1 found.
@@ -45,6 +45,7 @@ fn fault(status: Status, level: i8) -> Halt {
 }
 
 /// Stage 1 off: the address is the output, as long as it is one (`AArch64.S1DisabledOutput`).
+#[cold]
 pub(super) fn flat(request: &Request, pa_bits: u8, attributes: Attributes) -> Result<First, Halt> {
     if request.va >> pa_bits != 0 {
         return Err(fault(Status::AddressSize, 0));
@@ -57,11 +58,12 @@ pub(super) fn flat(request: &Request, pa_bits: u8, attributes: Attributes) -> Re
 }
 
 /// Stage 1 on: the faults in the architecture's order, then the update of the leaf.
-pub(super) fn translate<P: PteMemory>(
+#[inline]
+pub(super) fn translate<T: Tables>(
     regime: &Regime,
     choices: &Choices,
     request: &Request,
-    memory: &mut Descriptors<'_, P>,
+    memory: &mut T,
 ) -> Result<First, Halt> {
     let [lower, upper] = &regime.tables;
     let (table, half) = if request.upper { (upper, Rights::UPPER) } else { (lower, Rights::LOWER) };
@@ -96,7 +98,7 @@ pub(super) fn translate<P: PteMemory>(
         let open = resolve(raw & !Descriptor::AP2.bits());
         rights = open.difference(Rights::WRITES) | rights & Rights::WRITES;
     }
-    let attributes = Attributes::stage1(raw, regime.mair, regime.sctlr, format.high, table.share);
+    let attributes = Attributes::stage1(raw, &regime.attributes, format.high, table.share);
 
     // D8.15: alignment (by memory type), then permission, then anything of stage 2.
     let need = request.need & Rights::ACCESSES;
@@ -121,7 +123,7 @@ pub(super) fn translate<P: PteMemory>(
     Ok(First {
         base: leaf.base,
         size_bits: leaf.size_bits,
-        run_bits: format.run_bits(raw, leaf.at.level),
+        run_bits: format.run_bits(raw, leaf.at.level, leaf.size_bits),
         level: leaf.at.level,
         rights,
         attributes,

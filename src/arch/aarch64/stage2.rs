@@ -118,6 +118,7 @@ impl Stage2<'_> {
 /// A leaf as hardware would update it for an access: the Access flag set if hardware manages it, the leaf opened for a
 /// store if it manages dirty state. `None` is an Access flag fault. Whether the update happens is up to the checks
 /// that follow.
+#[inline]
 pub(super) fn managed(table: &Table, raw: u64, store: bool, open: impl Fn(u64) -> u64) -> Option<u64> {
     let mut new = raw;
     if raw & Descriptor::AF.bits() == 0 {
@@ -133,6 +134,7 @@ pub(super) fn managed(table: &Table, raw: u64, store: bool, open: impl Fn(u64) -
 }
 
 /// Stores an updated descriptor, if it changed.
+#[inline]
 pub(super) fn commit<P: PteMemory>(
     at: PteRef,
     old: u64,
@@ -157,25 +159,47 @@ pub(super) fn halt_as(halt: WalkError<BusError>, fault: impl FnOnce() -> Halt) -
     }
 }
 
-/// Physical memory as a stage 1 walk sees it: descriptors are named by intermediate addresses and reached through
-/// stage 2, where that is on (`AArch64.S1Walk`).
-pub(super) struct Descriptors<'a, P> {
-    pub(super) stage2: Option<Stage2<'a>>,
+/// Where a stage 1 walk finds its descriptors and updates them (`AArch64.S1Walk`).
+pub(super) trait Tables: PteSource<Error = Halt> {
+    /// Updates the descriptor at `at`, if it changed.
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), Halt>;
+}
+
+/// Without stage 2: descriptors are where they seem to be.
+pub(super) struct Direct<'a, P>(pub(super) &'a mut P);
+
+/// Descriptors are named by intermediate addresses and reached through stage 2.
+pub(super) struct Nested<'a, P> {
+    pub(super) stage2: Stage2<'a>,
     pub(super) memory: &'a mut P,
 }
 
-impl<P: PteMemory> Descriptors<'_, P> {
+impl<P: PteMemory> Nested<'_, P> {
     /// Where a descriptor lies in physical memory, for a load of it or an update.
     fn place(&mut self, at: PteRef, store: bool) -> Result<PteRef, Halt> {
-        let Some(stage2) = &self.stage2 else { return Ok(at) };
         let need = if store { Rights::PRIV_READ | Rights::PRIV_WRITE } else { Rights::PRIV_READ };
         let request = Request { ipa: at.addr, need, store, unaligned: false, descriptor: true };
-        let translated = stage2.translate(request, self.memory)?;
+        let translated = self.stage2.translate(request, self.memory)?;
         Ok(PteRef { addr: translated.leaf.address(at.addr), ..at })
     }
+}
 
-    /// Updates the descriptor at `at`: a store, in the eyes of stage 2.
-    pub(super) fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), Halt> {
+/// The bus refused a stage 1 descriptor.
+#[cold]
+fn aborted(at: PteRef) -> Halt {
+    WalkError::Fault(Cause::stage1(Status::SyncExternalOnWalk, arm_level(at.level)))
+}
+
+impl<P: PteMemory> Tables for Direct<'_, P> {
+    #[inline]
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), Halt> {
+        commit(at, old, new, self.0).map_err(|halt| halt_as(halt, || aborted(at)))
+    }
+}
+
+impl<P: PteMemory> Tables for Nested<'_, P> {
+    /// A store, in the eyes of stage 2.
+    fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), Halt> {
         if old == new {
             return Ok(());
         }
@@ -184,12 +208,42 @@ impl<P: PteMemory> Descriptors<'_, P> {
     }
 }
 
-/// The bus refused a stage 1 descriptor.
-fn aborted(at: PteRef) -> Halt {
-    WalkError::Fault(Cause::stage1(Status::SyncExternalOnWalk, arm_level(at.level)))
+macro_rules! caches_of_memory {
+    ($memory:tt) => {
+        #[inline]
+        fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
+            self.$memory.resume(stage, va)
+        }
+
+        #[inline]
+        fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
+            self.$memory.recall(stage, va)
+        }
+
+        #[inline]
+        fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
+            self.$memory.reached(stage, va, leaf);
+        }
+
+        #[inline]
+        fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
+            self.$memory.descended(stage, va, table);
+        }
+    };
 }
 
-impl<P: PteMemory> PteSource for Descriptors<'_, P> {
+impl<P: PteMemory> PteSource for Direct<'_, P> {
+    type Error = Halt;
+
+    #[inline]
+    fn read(&mut self, at: PteRef) -> Result<u64, Halt> {
+        self.0.read(at).map_err(|_| aborted(at))
+    }
+
+    caches_of_memory!(0);
+}
+
+impl<P: PteMemory> PteSource for Nested<'_, P> {
     type Error = Halt;
 
     #[inline]
@@ -198,21 +252,5 @@ impl<P: PteMemory> PteSource for Descriptors<'_, P> {
         self.memory.read(place).map_err(|_| aborted(at))
     }
 
-    #[inline]
-    fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
-        self.memory.resume(stage, va)
-    }
-
-    fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
-        self.memory.recall(stage, va)
-    }
-
-    fn reached(&mut self, stage: Stage, va: u64, leaf: &Leaf) {
-        self.memory.reached(stage, va, leaf);
-    }
-
-    #[inline]
-    fn descended(&mut self, stage: Stage, va: u64, table: Subtable) {
-        self.memory.descended(stage, va, table);
-    }
+    caches_of_memory!(memory);
 }

@@ -7,7 +7,7 @@ use super::regime::RegimeKind;
 use super::registers::hcr;
 use super::rights::Rights;
 use super::stage1::{self, First};
-use super::stage2::{self, Descriptors, Halt, Stage2};
+use super::stage2::{self, Direct, Halt, Nested, Stage2, Tables};
 use super::{Aarch64, Context, Flavor, is_unaligned};
 use crate::access::{Access, AccessKind};
 use crate::addr::low_mask;
@@ -38,18 +38,6 @@ impl Aarch64 {
         let (need, store) = (context.need, access.kind.writes());
         let unaligned = is_unaligned(access);
         let request = stage1::Request { va, upper, need, store, fetch, unaligned };
-        let mut descriptors = Descriptors { stage2: self.stage2(), memory };
-        let first = if self.regime.stage1 {
-            stage1::translate(&self.regime, &self.config.choices, &request, &mut descriptors)?
-        } else {
-            let guest = self.regime.kind == RegimeKind::El10;
-            let attributes = match Attributes::stage1_off(if guest { self.hcr } else { 0 }) {
-                // Cached entries serve fetches and data alike, so only an uncached one tells them apart.
-                Attributes::DEVICE if fetch && context.bare => Attributes::fetch_off(self.regime.sctlr),
-                attributes => attributes,
-            };
-            stage1::flat(&request, self.config.pa_bits, attributes)?
-        };
         // E0PD is about the halves' tables: without tables nobody is kept out.
         let half = if !self.regime.kind.two_ranges() || !self.regime.stage1 {
             Rights::HALVES
@@ -58,18 +46,41 @@ impl Aarch64 {
         } else {
             Rights::LOWER
         };
+        let Some(stage2) = self.stage2() else {
+            let first = self.first(context, &request, &mut Direct(memory))?;
+            let ipa = first.base | va & low_mask(first.size_bits);
+            return Ok(self.entry(va, ipa, &first, half, None));
+        };
+        let mut tables = Nested { stage2, memory };
+        let first = self.first(context, &request, &mut tables)?;
         let ipa = first.base | va & low_mask(first.size_bits);
-        match descriptors.stage2 {
-            None => Ok(self.entry(va, ipa, &first, half, None)),
-            Some(stage2) => {
-                let request = stage2::Request { ipa, need, store, unaligned, descriptor: false };
-                let second = stage2.translate(request, descriptors.memory)?;
-                Ok(self.entry(va, ipa, &first, half, Some((&stage2, &second))))
-            }
+        let request = stage2::Request { ipa, need, store, unaligned, descriptor: false };
+        let second = stage2.translate(request, tables.memory)?;
+        Ok(self.entry(va, ipa, &first, half, Some((&stage2, &second))))
+    }
+
+    /// Stage 1, on or off.
+    #[inline]
+    fn first<T: Tables>(
+        &self,
+        context: &Context,
+        request: &stage1::Request,
+        tables: &mut T,
+    ) -> Result<First, Halt> {
+        if self.regime.stage1 {
+            return stage1::translate(&self.regime, &self.config.choices, request, tables);
         }
+        let guest = self.regime.kind == RegimeKind::El10;
+        let attributes = match Attributes::stage1_off(if guest { self.hcr } else { 0 }) {
+            // Cached entries serve fetches and data alike, so only an uncached one tells them apart.
+            Attributes::DEVICE if request.fetch && context.bare => Attributes::fetch_off(self.regime.sctlr),
+            attributes => attributes,
+        };
+        stage1::flat(request, self.config.pa_bits, attributes)
     }
 
     /// What the TLB may keep: both stages' rights, types and sizes combined.
+    #[inline(always)]
     fn entry(
         &self,
         va: u64,
@@ -93,11 +104,11 @@ impl Aarch64 {
             Some((stage2, second)) => {
                 let pa = second.leaf.address(ipa);
                 let format = &stage2.table.format;
-                let run = format.run_bits(second.raw, second.leaf.at.level);
+                let run = format.run_bits(second.raw, second.leaf.at.level, second.leaf.size_bits);
                 let size = size1.min(trusted(second.leaf.size_bits, run, ipa, pa));
                 let attributes =
                     first.attributes.with_stage2(second.raw, format.high, stage2.table.share, self.hcr);
-                (pa, size, first.rights & second.rights, attributes, run.max(second.leaf.size_bits))
+                (pa, size, first.rights & second.rights, attributes, run)
             }
         };
         let mut rights = rights | half;
@@ -111,7 +122,7 @@ impl Aarch64 {
             space: self.regime.space,
             global: first.global,
             size_bits: size as u8,
-            leaf_bits: if self.regime.stage1 { first.run_bits.max(size) } else { size } as u8,
+            leaf_bits: first.run_bits.max(size) as u8,
             leaf2_bits: run2 as u8,
             level: first.level as u8,
             attr: attributes.0,

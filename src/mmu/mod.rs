@@ -139,8 +139,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     pub fn control(&mut self, change: A::Control) -> Result<(), AccessError<A::Fault>> {
         let mut dropped = 0;
         let tlb = &mut self.tlb;
-        let mut port =
-            port::Committing { memory: &self.memory, tlb: &mut (), space: Space::default(), reads: 0 };
+        let mut nothing = ();
+        let mut port = port::Committing::new(&self.memory, &mut nothing, Space::default());
         let done = self.arch.control(change, &mut port, &mut |scope| dropped += tlb.invalidate(&scope));
         done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
         self.dropped(dropped);

@@ -14,6 +14,15 @@ pub(super) struct Committing<'a, M, T> {
     pub(super) tlb: &'a mut T,
     pub(super) space: Space,
     pub(super) reads: u64,
+    /// Whether structure caches may answer, and whether one did.
+    pub(super) shortcuts: bool,
+    pub(super) shortened: bool,
+}
+
+impl<'a, M, T> Committing<'a, M, T> {
+    pub(super) fn new(memory: &'a M, tlb: &'a mut T, space: Space) -> Self {
+        Self { memory, tlb, space, reads: 0, shortcuts: true, shortened: false }
+    }
 }
 
 impl<M: PhysMemory, T: Tlb> PteSource for Committing<'_, M, T> {
@@ -27,7 +36,9 @@ impl<M: PhysMemory, T: Tlb> PteSource for Committing<'_, M, T> {
 
     #[inline]
     fn resume(&mut self, stage: Stage, va: u64) -> Option<Subtable> {
-        self.tlb.walk_resume(self.space, stage, va)
+        let found = if self.shortcuts { self.tlb.walk_resume(self.space, stage, va) } else { None };
+        self.shortened |= found.is_some();
+        found
     }
 
     #[inline]
@@ -37,7 +48,9 @@ impl<M: PhysMemory, T: Tlb> PteSource for Committing<'_, M, T> {
 
     #[inline]
     fn recall(&mut self, stage: Stage, va: u64) -> Option<Leaf> {
-        self.tlb.walk_recall(self.space, stage, va)
+        let found = if self.shortcuts { self.tlb.walk_recall(self.space, stage, va) } else { None };
+        self.shortened |= found.is_some();
+        found
     }
 
     #[inline]

@@ -156,13 +156,13 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ) -> Result<Place, AccessError<A::Fault>> {
         self.stats.walks += 1;
         self.stats.rewalks += u64::from(rewalk);
-        let mut walked = self.walk(context, access, key.space);
+        let mut walked = self.walk(context, access, key.space, true);
         if let Err(error) = walked {
             walked = self.walk_again(context, access, key.space, error);
         }
         let entry = match &walked {
             Ok(entry) => entry,
-            Err(error) => return Err(self.walk_failed(access, *error)),
+            Err((error, _)) => return Err(self.walk_failed(access, *error)),
         };
         let inserted = self.tlb.insert(*entry, side(access.kind));
         self.touched(inserted.touched);
@@ -179,9 +179,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
     ) -> Result<TlbEntry, AccessError<A::Fault>> {
         self.stats.bare += 1;
-        self.walk(context, access, Space::default())
+        self.walk(context, access, Space::default(), true)
             .or_else(|error| self.walk_again(context, access, Space::default(), error))
-            .map_err(|error| self.walk_failed(access, error))
+            .map_err(|(error, _)| self.walk_failed(access, error))
     }
 
     /// From a translation to the bytes: how far it reaches, and whether they may be reached.
@@ -265,22 +265,27 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         }
     }
 
-    /// Walks once.
+    /// Walks once; an error comes with whether a structure cache had a part in it.
     #[inline(always)]
     fn walk(
         &mut self,
         context: &A::Context,
         access: &Access<A::Flavor>,
         space: Space,
-    ) -> Result<TlbEntry, WalkError<A::Fault>> {
-        let mut port = Committing { memory: &self.memory, tlb: &mut self.tlb, space, reads: 0 };
+        shortcuts: bool,
+    ) -> Result<TlbEntry, (WalkError<A::Fault>, bool)> {
+        let mut port = Committing { shortcuts, ..Committing::new(&self.memory, &mut self.tlb, space) };
         let walked = self.arch.walk(context, access, &mut port);
+        let shortened = port.shortened;
         self.stats.pte_reads += port.reads;
         self.tlb.walk_ended(walked.is_ok());
-        walked
+        walked.map_err(|error| (error, shortened))
     }
 
-    /// After a walk that ended in `error`: begins again as long as another hart was faster.
+    /// After a walk that ended in `error`: begins again as long as another hart was faster, and once without structure
+    /// caches where they led to a fault. What is cached of upper tables may be out of date, and only memory refuses:
+    /// a guest that widened rights there need not have fenced (x86 drops such entries with the fault itself, SDM
+    /// Vol. 3A 4.10.4.1; elsewhere the fault would be allowed, and so is none).
     #[cold]
     #[inline(never)]
     fn walk_again(
@@ -288,15 +293,19 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         context: &A::Context,
         access: &Access<A::Flavor>,
         space: Space,
-        mut error: WalkError<A::Fault>,
-    ) -> Result<TlbEntry, WalkError<A::Fault>> {
+        mut error: (WalkError<A::Fault>, bool),
+    ) -> Result<TlbEntry, (WalkError<A::Fault>, bool)> {
+        let mut shortcuts = true;
         for _ in 1..MAX_RACES {
-            if !matches!(error, WalkError::Raced) {
-                break;
+            match error {
+                (WalkError::Raced, _) => {
+                    self.stats.races += 1;
+                    self.tlb.walk_raced();
+                }
+                (_, true) => shortcuts = false,
+                (_, false) => break,
             }
-            self.stats.races += 1;
-            self.tlb.walk_raced();
-            match self.walk(context, access, space) {
+            match self.walk(context, access, space, shortcuts) {
                 Ok(entry) => return Ok(entry),
                 Err(other) => error = other,
             }

@@ -97,3 +97,29 @@ fn p25_reused_vmids_and_pcids_are_dropped_by_name() {
     assert_eq!(pc.read(VA), Ok(PA + 0x1000));
     assert!(pc.mmu.arch().registers().cr0.contains(Cr0::PG));
 }
+
+/// A guest that only widens rights, in a table above the leaf, need not fence: the fault that it may see drops what was
+/// cached of that table, and trying again helps. With walk caches in front it sees none.
+#[test]
+fn p25_p27_rights_widened_in_an_upper_table_need_no_fence() {
+    let skylake = softmmu::tlb::presets::by_name("skylake").expect("a preset");
+    for mode in [Mode::Pae, Mode::Level4, Mode::Level5] {
+        let mut pc = Pc::new(mode);
+        pc.map(VA, 12, PA | OPEN);
+        pc.map(VA + 0x1000, 12, PA2 | OPEN);
+        let upper = pc.place(VA, 21);
+        let open = pc.raw(upper);
+        pc.poke(upper, open & !(U | W) | NX);
+        let (arch, ram) = (*pc.mmu.arch(), pc.mmu.memory());
+        let tlb = softmmu::tlb::Hierarchy::new(&skylake).expect("a sound preset");
+        let mut mmu = softmmu::mmu::Mmu::new(arch, ram, tlb);
+        mmu.load::<u8>(VirtAddr(VA)).expect("a supervisor may read");
+        put(ram, upper, 8, open);
+        mmu.control(Control::Cpl(3)).expect("no fault");
+        // The first page is cached itself, the second only as far as its table.
+        for va in [VA + 0x1000, VA] {
+            mmu.store(VirtAddr(va), 1u8).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+            mmu.fetch::<u8>(VirtAddr(va)).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        }
+    }
+}

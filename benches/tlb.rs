@@ -6,7 +6,9 @@
 
 use softmmu::addr::{Asid, Vmid};
 use softmmu::tlb::policy::{TreePlru, WayPolicy};
-use softmmu::tlb::{Geometry, Key, Scope, SetAssociative, Side, Space, Span, Tlb, TlbEntry, TrueLru};
+use softmmu::tlb::{
+    Geometry, Hierarchy, Key, Scope, SetAssociative, Side, Space, Span, Tlb, TlbEntry, TrueLru, presets,
+};
 use std::hint::black_box;
 use std::process::Command;
 
@@ -44,6 +46,11 @@ fn full<P: WayPolicy>(sets: usize, ways: usize, asid: impl Fn(u64) -> u16) -> Se
 /// Looks pages up; `page` gives the number of the page for each operation.
 #[inline(always)]
 fn lookups<P: WayPolicy>(mut tlb: SetAssociative<P>, rounds: u64, page: impl Fn(u64) -> u64) -> u64 {
+    look(&mut tlb, rounds, page) + tlb.stats().all_misses()
+}
+
+#[inline(always)]
+fn look<T: Tlb>(tlb: &mut T, rounds: u64, page: impl Fn(u64) -> u64) -> u64 {
     let (mut sum, space) = (0, black_box(space(1)));
     for op in 0..rounds * OPS {
         let key = Key { va: page(op) << 12 | 8, space };
@@ -52,7 +59,7 @@ fn lookups<P: WayPolicy>(mut tlb: SetAssociative<P>, rounds: u64, page: impl Fn(
             sum ^= hit.entry.address(key.va) ^ hit.entry.rights ^ u64::from(hit.repeat);
         }
     }
-    sum + tlb.stats().all_misses()
+    sum
 }
 
 #[inline(always)]
@@ -89,6 +96,16 @@ const CASES: &[Case] = &[
             sum + u64::from(inserted.line.is_some())
         })
     }),
+    ("Skylake hit in L1, way touched last", |n| {
+        let mut tlb = Hierarchy::new(&presets::skylake()).expect("a preset");
+        (0..16).for_each(|page| drop(tlb.insert(entry(page, 1), Side::Data)));
+        look(&mut tlb, n, |op| op & 15)
+    }),
+    ("Skylake hit in L2", |n| {
+        let mut tlb = Hierarchy::new(&presets::skylake()).expect("a preset");
+        (0..512).for_each(|page| drop(tlb.insert(entry(page, 1), Side::Data)));
+        look(&mut tlb, n, |op| op & 511)
+    }),
     ("64x4 LRU insert and invalidate all", |n| {
         let mut tlb = full::<TrueLru>(64, 4, |_| 1);
         (0..n * OPS).fold(0, |sum, op| {
@@ -96,6 +113,7 @@ const CASES: &[Case] = &[
             sum + tlb.invalidate(black_box(&Scope::ALL))
         })
     }),
+    ("fully associative 64, LRU hit, any way", |n| lookups(full::<TrueLru>(1, 64, |_| 1), n, |op| op & 63)),
     ("256x6 LRU full, insert one of an ASID and invalidate it by ASID", |n| {
         let mut tlb = full::<TrueLru>(256, 6, |_| 1);
         let mask = Space::ASID | Space::VMID | Space::REGIME;

@@ -68,18 +68,28 @@ impl Occupancy {
         let spaces =
             if scope.mask & WHOLE == WHOLE { Self::row_bit(scope.space, false) } else { (1 << ROWS) - 1 };
         let wanted = if scope.globals { spaces | 1 << GLOBAL_ROW } else { spaces };
-        let rows: Vec<usize> =
-            (0..=ROWS).filter(|&row| wanted >> row & 1 == 1 && self.generations[row] == generation).collect();
+        let rows = bits_of(wanted)
+            .filter(|&row| self.generations.get(row) == Some(&generation))
+            .fold(0, |rows, row| rows | 1_u128 << row);
         for word in 0..self.words {
-            let mut left = rows.iter().fold(0, |sets, row| sets | self.bits[row * self.words + word]);
+            let mut left = bits_of(rows).fold(0, |sets, row| sets | self.bits[row * self.words + word]);
             while left != 0 {
                 let bit = left & left.wrapping_neg();
                 left ^= bit;
                 let remaining = visit(word * 64 + bit.trailing_zeros() as usize);
-                for row in rows.iter().filter(|&&row| remaining >> row & 1 == 0) {
+                for row in bits_of(rows & !remaining) {
                     self.bits[row * self.words + word] &= !bit;
                 }
             }
         }
     }
+}
+
+/// The numbers of the bits that are set, in order.
+fn bits_of(mut bits: u128) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let bit = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (bit < 128).then_some(bit)
+    })
 }

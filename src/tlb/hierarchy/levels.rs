@@ -56,8 +56,10 @@ impl Hierarchy {
         let size = piece.size_bits;
         let line = line.filter(|_| !self.first.serving(side).any(|array| array.tlb.holds_below(size.into())));
         ripple |= inserted.ripple;
-        let mut arrays = self.first.arrays.iter();
-        ripple |= arrays.any(|array| array.config.min_bits > size && array.tlb.encloses(&piece));
+        let arrays = &mut self.first.arrays.iter();
+        ripple |= arrays
+            .filter(|array| array.config.min_bits > size && !array.tlb.is_empty())
+            .any(|array| array.tlb.encloses(&piece));
         if let Some(evicted) = inserted.evicted {
             ripple |= self.fall(0, evicted, side);
         }

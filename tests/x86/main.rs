@@ -2,6 +2,7 @@
 
 mod control;
 mod ept;
+mod garbage;
 mod invalidation;
 mod memory_types;
 mod shadow_stacks;

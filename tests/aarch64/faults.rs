@@ -4,7 +4,7 @@ use softmmu::access::AccessKind::{Execute, Read, ReadWrite, Write};
 use softmmu::access::{Access, AccessKind};
 use softmmu::addr::VirtAddr;
 use softmmu::arch::aarch64::{
-    Choices, Config, Control, ExceptionLevel, Fault, Flavor, RegimeKind, Register, Status, Tlbi,
+    Choices, Config, Control, ExceptionLevel, Fault, Flavor, Pstate, RegimeKind, Register, Status, Tlbi,
 };
 use softmmu::arch::{FaultClass, GuestFault};
 use softmmu::mmu::AccessError;
@@ -149,6 +149,20 @@ fn descriptors_in_device_memory_are_refused_if_ptw_says_so() {
                 assert_eq!(marked, last);
             }
         }
+    }
+}
+
+#[test]
+fn wxn_looks_past_pan_or_not() {
+    // A page that EL1 may write and EL0 may execute: EPAN closes it to EL1's stores.
+    let sctlr = SCTLR | 1 << 19 | 1 << 57;
+    for sees in [false, true] {
+        let choices = Choices { wxn_sees_pan: sees, ..Choices::MANUAL };
+        let mut mmu = core(full(choices), &[(Register::SctlrEl1, sctlr)], &page(DATA | AF));
+        assert_eq!(lands(&mut mmu, Execute, 0), Err(0xf));
+        mmu.control(Control::Pstate(Pstate { pan: true, ..at(ExceptionLevel::El1) })).expect("no fault");
+        assert_eq!(lands(&mut mmu, Write, 0), Err(0xf));
+        assert_eq!(lands(&mut mmu, Execute, 0), if sees { Ok(DATA) } else { Err(0xf) });
     }
 }
 

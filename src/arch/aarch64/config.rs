@@ -120,6 +120,9 @@ pub struct Choices {
     /// A 52-bit table of fewer than eight entries may stand at any multiple of its own size; otherwise the low six bits
     /// of its address count as zero.
     pub small_52bit_tables_unaligned: bool,
+    /// WXN looks at the stores that PAN leaves, so that a privileged fetch passes where PAN closes the page to stores.
+    /// In the pseudocode PAN does nothing to a fetch, WXN's part of it included.
+    pub wxn_sees_pan: bool,
     /// `HCR_EL2.PTW` refuses a stage 1 descriptor in Device memory only after its stage 2 leaf was updated, and says
     /// level 0; otherwise it is one more permission of the leaf, at the leaf's level.
     pub walk_protection_last: bool,
@@ -140,6 +143,7 @@ impl Choices {
         dbm_for_stores_only: false,
         high_bits_only_above_48: false,
         small_52bit_tables_unaligned: false,
+        wxn_sees_pan: false,
         walk_protection_last: false,
         fault_on_device_fetch: false,
         drop_on_control_write: true,
@@ -152,6 +156,7 @@ impl Choices {
             dbm_for_stores_only: true,
             high_bits_only_above_48: true,
             small_52bit_tables_unaligned: true,
+            wxn_sees_pan: true,
             walk_protection_last: true,
             ..Self::MANUAL
         }

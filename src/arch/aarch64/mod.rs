@@ -222,6 +222,7 @@ impl Arch for Aarch64 {
                 && flavor != Flavor::CacheMaintenance,
             epan: regime.sctlr & sctlr::EPAN != 0 && self.config.has(Features::PAN3),
             wxn: regime.sctlr & sctlr::WXN != 0,
+            wxn_sees_pan: self.config.choices.wxn_sees_pan,
         };
         let fetch = kind == AccessKind::Execute;
         let [lower, upper] = [0, 1].map(|half| regime.tbi[half] && !(fetch && regime.tbid[half]));

@@ -41,6 +41,9 @@ bitflags::bitflags! {
         const LOWER = 1 << 13;
         /// Addresses of the upper half, for which `E0PD0` leaves EL0 free.
         const UPPER = 1 << 14;
+        /// Privileged fetches while WXN, `PSTATE.PAN` and `SCTLR_ELx.EPAN` are set, where WXN looks at the stores that PAN
+        /// leaves ([`Choices::wxn_sees_pan`](super::Choices::wxn_sees_pan)).
+        const PRIV_EXECUTE_WXN_EPAN = 1 << 15;
 
         /// All loads.
         const READS = Self::PRIV_READ.bits() | Self::USER_READ.bits() | Self::PRIV_READ_PAN.bits()
@@ -49,7 +52,8 @@ bitflags::bitflags! {
         const WRITES = Self::PRIV_WRITE.bits() | Self::USER_WRITE.bits() | Self::PRIV_WRITE_PAN.bits()
             | Self::PRIV_WRITE_EPAN.bits();
         /// All privileged fetches.
-        const PRIV_FETCHES = Self::PRIV_EXECUTE.bits() | Self::PRIV_EXECUTE_WXN.bits();
+        const PRIV_FETCHES = Self::PRIV_EXECUTE.bits() | Self::PRIV_EXECUTE_WXN.bits()
+            | Self::PRIV_EXECUTE_WXN_EPAN.bits();
         /// All EL0 fetches.
         const USER_FETCHES = Self::USER_EXECUTE.bits() | Self::USER_EXECUTE_WXN.bits();
         /// Everything that permissions decide.
@@ -80,6 +84,9 @@ impl Rights {
             (AccessKind::Write, ..) => writes,
             (AccessKind::ReadWrite, ..) => reads | writes,
             (AccessKind::Execute, false, false) => Self::PRIV_EXECUTE,
+            (AccessKind::Execute, false, true) if mode.wxn_sees_pan && mode.pan && mode.epan => {
+                Self::PRIV_EXECUTE_WXN_EPAN
+            }
             (AccessKind::Execute, false, true) => Self::PRIV_EXECUTE_WXN,
             (AccessKind::Execute, true, false) => Self::USER_EXECUTE,
             (AccessKind::Execute, true, true) => Self::USER_EXECUTE_WXN,
@@ -154,6 +161,7 @@ const fn two_privileges(user: bool, write: bool, pxn: bool, uxn: bool) -> Rights
         (Rights::USER_WRITE, user_write),
         (Rights::USER_EXECUTE, !uxn),
         (Rights::PRIV_EXECUTE_WXN, px && !write),
+        (Rights::PRIV_EXECUTE_WXN_EPAN, px && !(write && uxn)),
         (Rights::USER_EXECUTE_WXN, !uxn && !user_write),
         (Rights::PRIV_READ_PAN, !user),
         (Rights::PRIV_WRITE_PAN, !user && write),
@@ -182,4 +190,6 @@ pub(super) struct Mode {
     pub(super) epan: bool,
     /// `SCTLR_ELx.WXN`.
     pub(super) wxn: bool,
+    /// WXN looks at the stores that PAN leaves.
+    pub(super) wxn_sees_pan: bool,
 }

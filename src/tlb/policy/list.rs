@@ -51,7 +51,7 @@ impl Order {
     }
 
     /// Puts `way` before all others of its set; whether it was not there already.
-    #[inline]
+    #[inline(always)]
     pub(super) fn move_to_front(&mut self, set: usize, way: usize) -> bool {
         if let Some(order) = self.matrix.get_mut(set) {
             let (row, column) = (self.row << ((8 * way) & 63), COLUMN << (way & 7));
@@ -63,6 +63,7 @@ impl Order {
         self.ring_to_front(set, way)
     }
 
+    #[inline(never)]
     fn ring_to_front(&mut self, set: usize, way: usize) -> bool {
         let Some(ring) = self.ring_of(set) else { return false };
         let anchor = ring.len() - 1;
@@ -80,13 +81,18 @@ impl Order {
     }
 
     /// The last way of a set.
-    #[inline]
+    #[inline(always)]
     pub(super) fn last(&mut self, set: usize) -> usize {
         if let Some(&order) = self.matrix.get(set) {
             // The lowest empty byte: borrows out of lower bytes only reach higher ones.
             let empty = order.wrapping_sub(COLUMN) & !order & (COLUMN << 7);
             return (empty.trailing_zeros() / 8) as usize;
         }
+        self.ring_last(set)
+    }
+
+    #[inline(never)]
+    fn ring_last(&mut self, set: usize) -> usize {
         self.ring_of(set).and_then(|ring| ring.last()).map_or(0, |anchor| anchor.ahead as usize)
     }
 

@@ -11,11 +11,16 @@ impl WayPolicy for TrueLru {
     fn new(geometry: Geometry) -> Self {
         Self(Order::new(geometry))
     }
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, set: usize, way: usize) -> bool {
         self.0.move_to_front(set, way)
     }
-    #[inline]
+    #[inline(always)]
+    fn fill(&mut self, set: usize, way: usize) -> bool {
+        self.0.move_to_front(set, way);
+        true
+    }
+    #[inline(always)]
     fn victim(&mut self, set: usize) -> usize {
         self.0.last(set)
     }

@@ -87,7 +87,7 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
                 let way = self.policy.victim(set).min(ways.len() - 1);
                 if let Some(slot) = ways.get_mut(way) {
                     let new = Slot::new(&entry, self.generation_want | want(0, shift));
-                    let (old, counted) = (*slot, slot.counts_as(&new));
+                    let (evicted, counted) = (slot.entry(), slot.counts_as(&new));
                     *slot = new;
                     let settled = self.policy.fill(set, way);
                     let index = (start + way) as u32;
@@ -97,11 +97,11 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
                     self.stats.evictions += 1;
                     if !counted {
                         self.count_in(set, index as usize);
-                        self.count_out(old.size_bits());
+                        self.count_out(evicted.size_bits);
                     }
                     let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index as usize);
                     let steady = settled && !self.holds_below(shift);
-                    return Self::inserted(set, steady, Some(old.entry()), ripple);
+                    return Self::inserted(set, steady, Some(evicted), ripple);
                 }
             }
         }

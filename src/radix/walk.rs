@@ -139,7 +139,7 @@ pub enum Stop<E> {
 ///
 /// # Errors
 /// [`Stop`] with the place where the walk ended.
-#[inline]
+#[inline(always)]
 pub fn walk<F: Format, S: PteSource>(
     format: &F,
     stage: Stage,

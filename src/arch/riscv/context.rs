@@ -59,6 +59,11 @@ pub(super) enum Route {
     Sv39,
     Sv48,
     Sv57,
+    /// Likewise with both stages in this mode.
+    Sv32x4,
+    Sv39x4,
+    Sv48x4,
+    Sv57x4,
     /// Everything else.
     General,
 }
@@ -166,6 +171,10 @@ impl Context {
             (Mode::Sv39, Mode::Bare) => Route::Sv39,
             (Mode::Sv48, Mode::Bare) => Route::Sv48,
             (Mode::Sv57, Mode::Bare) => Route::Sv57,
+            (Mode::Sv32, Mode::Sv32) => Route::Sv32x4,
+            (Mode::Sv39, Mode::Sv39) => Route::Sv39x4,
+            (Mode::Sv48, Mode::Sv48) => Route::Sv48x4,
+            (Mode::Sv57, Mode::Sv57) => Route::Sv57x4,
             _ => Route::General,
         };
 

@@ -250,7 +250,7 @@ impl<const LEVELS: u32, const WIDE: u32> Format for Sv<LEVELS, WIDE> {
     }
 
     /// Steps 3, 4 and 6 of "Virtual Address Translation Process": what is reserved is refused whatever the rights.
-    #[inline]
+    #[inline(always)]
     fn decode(&self, raw: u64, level: u32) -> Entry {
         let base = Self::address(raw);
         if level > 0 && raw & self.rules.table == V {

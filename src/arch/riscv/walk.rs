@@ -9,7 +9,7 @@ use super::pmp::{Pmp, PmpAccess, PmpFlags};
 use super::pte::{G, Sv, pbmt};
 use super::rights::{Need, OPEN, Rights, Use, rights_of};
 use super::{Fault, Flavor, Riscv, gstage};
-use crate::access::Access;
+use crate::access::{Access, AccessKind};
 use crate::addr::low_mask;
 use crate::arch::{FaultClass, PteMemory, WalkError};
 use crate::memory::BusError;
@@ -43,7 +43,7 @@ pub(super) struct Physical<'a, P> {
 }
 
 impl<P> Physical<'_, P> {
-    #[inline]
+    #[inline(always)]
     fn check(&self, at: PteRef, need: PmpFlags) -> Result<(), Trouble> {
         match self.pmp {
             Some(pmp) if !pmp.allows(PmpAccess { need, machine: false }, at.addr, u64::from(at.bytes)) => {
@@ -61,7 +61,7 @@ fn refused_by_bus(_: BusError) -> Trouble {
 impl<P: PteMemory> PteSource for Physical<'_, P> {
     type Error = Trouble;
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, at: PteRef) -> Result<u64, Trouble> {
         self.check(at, PmpFlags::R)?;
         self.memory.read(at).map_err(refused_by_bus)
@@ -123,9 +123,17 @@ impl Found {
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) hart: &'a Riscv,
-    pub(super) access: &'a Access<Flavor>,
+    pub(super) kind: AccessKind,
+    pub(super) flavor: Flavor,
     /// Whether `henvcfg` governs the stage, rather than `menvcfg`.
     pub(super) guest: bool,
+}
+
+impl<'a> Ask<'a> {
+    #[inline]
+    pub(super) const fn new(hart: &'a Riscv, access: &Access<Flavor>, guest: bool) -> Self {
+        Self { hart, kind: access.kind, flavor: access.flavor, guest }
+    }
 }
 
 /// Walks one stage and settles rights and marks.
@@ -186,7 +194,7 @@ fn settle<T: Tables>(ask: &Ask<'_>, need: Need, leaf: &Leaf, tables: &mut T) -> 
 /// misused (Zicfiss, "Shadow Stack Memory Protection"), the U bit being looked at first.
 fn refusal(ask: &Ask<'_>, need: Need, rights: u32) -> Trouble {
     let has = Rights::from_bits_truncate(rights);
-    let misused = match Context::usage(ask.access.kind, ask.access.flavor) {
+    let misused = match Context::usage(ask.kind, ask.flavor) {
         _ if need.refused_by_user_bit(rights) => false,
         Use::Fetch | Use::Store => has.contains(Rights::SHADOW),
         // Shadow-stack instructions page-fault on read-only pages (copy on write), and are refused all others.
@@ -200,8 +208,8 @@ fn refusal(ask: &Ask<'_>, need: Need, rights: u32) -> Trouble {
 
 /// Translates an access through both stages as the context has them.
 ///
-/// Nearly every walk has one stage and no PMP to ask: each mode gets a function of its own for that, with the same
-/// arguments as this one.
+/// Nearly every walk has no PMP to ask, and one stage or two alike: each mode gets a function of its own for that, with
+/// the same arguments as this one.
 #[inline]
 pub(super) fn translate<P: PteMemory>(
     hart: &Riscv,
@@ -214,8 +222,18 @@ pub(super) fn translate<P: PteMemory>(
         Route::Sv48 => single::<4, P>(hart, context, access, memory),
         Route::Sv57 => single::<5, P>(hart, context, access, memory),
         Route::Sv32 => single::<2, P>(hart, context, access, memory),
+        Route::Sv39x4 => gstage::double::<3, P>(hart, context, access, memory),
+        Route::Sv48x4 => gstage::double::<4, P>(hart, context, access, memory),
+        Route::Sv57x4 => gstage::double::<5, P>(hart, context, access, memory),
+        Route::Sv32x4 => gstage::double::<2, P>(hart, context, access, memory),
         Route::General => gstage::translate(hart, context, access, memory),
     }
+}
+
+/// The address of an access that is not masked; on RV32 that is 32 bits.
+#[inline(always)]
+pub(super) const fn plain_address<const LEVELS: u32>(access: &Access<Flavor>) -> u64 {
+    if LEVELS == 2 { access.va.0 & low_mask(32) } else { access.va.0 }
 }
 
 /// Stage one alone, without PMP.
@@ -226,12 +244,11 @@ fn single<const LEVELS: u32, P: PteMemory>(
     access: &Access<Flavor>,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    // Masked accesses go another way; RV32's addresses are 32 bits.
-    let va = if LEVELS == 2 { access.va.0 & low_mask(32) } else { access.va.0 };
+    let va = plain_address::<LEVELS>(access);
     let tables = hart.first_stage(context.virt);
     let mut physical = Physical { memory, pmp: None };
     let need = context.need(access.kind);
-    let ask = || Ask { hart, access, guest: context.virt };
+    let ask = || Ask::new(hart, access, context.virt);
     let format = Sv::<LEVELS>::new(tables.rules);
     match stage(&format, Stage::First, tables.root, va, need, ask, &mut physical) {
         Ok(found) => Ok(entry(context, va, found, None)),

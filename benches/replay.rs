@@ -19,9 +19,12 @@ use support::trace::{self, BARE, Trace};
 /// Records that are counted; callgrind is slow.
 const COUNTED: usize = 2_000_000;
 
+/// Replays that many records of a trace, tells what was counted, and returns how many outcomes were wrong.
+type Run = fn(&Trace, usize, &mut dyn FnMut(&str)) -> u64;
+
 struct Case {
     name: &'static str,
-    run: fn(&Trace, usize, &mut dyn FnMut(&str)) -> u64,
+    run: Run,
 }
 
 fn modelled<P: WayPolicy>(

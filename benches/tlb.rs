@@ -98,12 +98,12 @@ const CASES: &[Case] = &[
     }),
     ("Skylake hit in L1, way touched last", |n| {
         let mut tlb = Hierarchy::new(&presets::skylake()).expect("a preset");
-        (0..16).for_each(|page| drop(tlb.insert(entry(page, 1), Side::Data)));
+        (0..16).for_each(|page| _ = tlb.insert(entry(page, 1), Side::Data));
         look(&mut tlb, n, |op| op & 15)
     }),
     ("Skylake hit in L2", |n| {
         let mut tlb = Hierarchy::new(&presets::skylake()).expect("a preset");
-        (0..512).for_each(|page| drop(tlb.insert(entry(page, 1), Side::Data)));
+        (0..512).for_each(|page| _ = tlb.insert(entry(page, 1), Side::Data));
         look(&mut tlb, n, |op| op & 511)
     }),
     ("64x4 LRU insert and invalidate all", |n| {

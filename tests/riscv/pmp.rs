@@ -80,7 +80,7 @@ fn allowed(
 ) -> bool {
     let matches: Vec<_> = (pa..pa + len).map(|byte| matching(entries, byte)).collect();
     match matches.iter().flatten().min() {
-        None if machine => !listed && !(lockdown && right == ['x']),
+        None if machine => !(listed || lockdown && right == ['x']),
         None => false,
         Some(&first) => {
             // That entry must match them all, though another comes first for none of them.

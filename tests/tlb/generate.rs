@@ -25,7 +25,7 @@ pub fn spaces() -> impl Strategy<Value = Space> {
 pub fn addresses() -> impl Strategy<Value = u64> {
     let few =
         (0_u64..4, 0_u64..24, 0_u64..4096).prop_map(|(large, small, byte)| large << 21 | small << 12 | byte);
-    prop_oneof![8 => few, 1 => 0..SPAN, 1 => (u64::MAX - SPAN..=u64::MAX)]
+    prop_oneof![8 => few, 1 => 0..SPAN, 1 => u64::MAX - SPAN..=u64::MAX]
 }
 
 pub fn entries() -> impl Strategy<Value = TlbEntry> {

@@ -218,7 +218,8 @@ impl WalkCaches {
     }
 
     /// Drops what a fence of `scope` takes with it. What a fence does not tell apart goes: one for all addresses of
-    /// a virtual machine drops its second-stage structures whether it meant them or not.
+    /// a virtual machine drops its second-stage structures whether it meant them or not, and one that concerns tables
+    /// drops those of the whole space whatever the address, as x86 demands (SDM Vol. 3A, 4.10.4.1: INVLPG).
     pub(super) fn invalidate(&mut self, scope: &Scope) {
         let mask = scope.mask & !Space::ASID;
         let second = match scope.span {
@@ -232,7 +233,7 @@ impl WalkCaches {
                 // First-stage tables are found at guest-physical addresses, which no second-stage fence changes.
                 (Stage::First, Span::Guest { .. }, _) | (Stage::Second, _, None) => {}
                 (Stage::First, ..) => {
-                    tables.cache.drop_scope(scope);
+                    tables.cache.drop_scope(&Scope { span: Span::All, ..*scope });
                 }
                 (Stage::Second, _, Some(second)) => {
                     tables.cache.drop_scope(second);

@@ -74,6 +74,11 @@ impl Machine for Driver {
                     Err(fault) => return Ok(Some(spelled(fault))),
                 }
             }
+            // Host instructions, about which all is forgotten: what changed may be the nested tables.
+            "invlpga" | "vmrun" => {
+                let _ = (step.keys.num("va")?, step.keys.num("asid")?);
+                self.mmu.fence(Fence::TlbControlAll);
+            }
             other => return Err(NotBuilt::new(format!("invalidate {other}"))),
         }
         Ok(None)

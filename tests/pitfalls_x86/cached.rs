@@ -123,3 +123,30 @@ fn p25_p27_rights_widened_in_an_upper_table_need_no_fence() {
         }
     }
 }
+
+/// INVLPG drops all cached tables of the PCID, whatever the address (SDM Vol. 3A, 4.10.4.1).
+#[test]
+fn p22_one_invlpg_is_enough_for_all_tables() {
+    let skylake = softmmu::tlb::presets::by_name("skylake").expect("a preset");
+    let mut pc = Pc::new(Mode::Level4);
+    let far = VA + (3 << 21);
+    for va in [VA, far] {
+        pc.map(va, 12, PA | OPEN);
+        pc.map(va + 0x1000, 12, PA | OPEN);
+    }
+    let places = [VA, far].map(|va| (va, pc.place(va, 21)));
+    let (arch, ram) = (*pc.mmu.arch(), pc.mmu.memory());
+    let tlb = softmmu::tlb::Hierarchy::new(&skylake).expect("a sound preset");
+    let mut mmu = softmmu::mmu::Mmu::new(arch, ram, tlb);
+    for (va, _) in places {
+        mmu.load::<u8>(VirtAddr(va)).expect("mapped");
+    }
+    for (_, at) in places {
+        put(ram, at, 8, 0);
+    }
+    mmu.fence(Fence::Invlpg(VirtAddr(VA)));
+    let mut load = |va| mmu.load::<u8>(VirtAddr(va)).is_ok();
+    assert!(!load(VA) && !load(VA + 0x1000));
+    assert!(load(far), "this page is cached itself");
+    assert!(!load(far + 0x1000), "and this one would be found by the table");
+}

@@ -1,8 +1,8 @@
 //! Where pages go when frames run out.
 //!
 //! A [`BackingStore`] keeps pages in numbered *slots*: a slot is allocated, written and read as a whole, and freed.
-//! [`MemoryStore`] keeps them in host memory, [`SwapFile`] in a file; [`Faulty`] wraps either and fails on purpose.
-//! What a store gives back is exactly what it was given, or an error: never anything else.
+//! [`MemoryStore`] keeps them in host memory, `SwapFile` (with the feature `std`) in a file; [`Faulty`] wraps either
+//! and fails on purpose. What a store gives back is exactly what it was given, or an error: never anything else.
 
 mod faulty;
 #[cfg(feature = "std")]

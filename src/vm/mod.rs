@@ -14,7 +14,7 @@
 //!
 //! Files: `region` (what a space promises), `page` (one page's life, and the reverse map), `space`; `fault` brings
 //! pages in and breaks sharing, `evict` puts them out, `edit` changes spaces, `copy` is the kernel's own access;
-//! `policy` chooses victims. With the feature `elf`, [`elf`] turns a program's segments into regions.
+//! `policy` chooses victims. With the feature `elf`, the module `elf` turns a program's segments into regions.
 //!
 //! # Protocol
 //!

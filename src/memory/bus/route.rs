@@ -112,6 +112,8 @@ impl<D: Device> Bus<D> {
     pub(super) fn read_pte_searched(&self, pa: PhysAddr, width: Width) -> Result<u64, BusError> {
         match self.route(pa, width.bytes())? {
             Route::Memory(ram, _) => ram.read_pte(pa, width),
+            // Two ROMs side by side may share a word; an entry in it cannot change while it is read.
+            Route::Several if pa.0 & (width.bytes() - 1) == 0 => self.read_searched(pa, width),
             Route::Device(..) | Route::Several => Err(BusError::Width { pa, bytes: width.bytes() }),
             Route::Hole => Ok(width.mask()),
         }

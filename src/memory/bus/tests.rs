@@ -279,7 +279,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 }))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn is_a_space_of_bytes(ops in proptest::collection::vec(op(), 1..80)) {
         let mut bus = Bus::<Probe>::of();

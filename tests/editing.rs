@@ -12,6 +12,8 @@ mod formats;
 mod model;
 #[path = "editing/pool.rs"]
 mod pool;
+#[path = "editing/splits.rs"]
+mod splits;
 
 use model::{Machine, run};
 use proptest::prelude::*;

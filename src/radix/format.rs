@@ -152,16 +152,13 @@ pub trait Encode: Format {
     /// The rights and marks that a leaf entry holds by itself.
     fn perms(&self, raw: u64, level: u32) -> Perms;
 
-    /// The `index`-th of the leaves of the level below that together map what the leaf `raw` of `level` maps. The body
-    /// given here carries over rights, marks and device memory; a format with more memory types carries those too.
+    /// The leaf of level `to` for the page at `base` that says everything else as the leaf `raw` of `level` does: how
+    /// a page is split, and how one of several entries that form a page becomes a page by itself. The body given here
+    /// carries over what [`Perms`] can say; a format with more memory types or software bits carries those too.
     ///
     /// # Errors
-    /// [`EncodeError::Level`] when the level below has no pages.
-    fn split(&self, raw: u64, level: u32, index: u64) -> Result<u64, EncodeError> {
-        let (Entry::Leaf { base, .. }, Some(below)) = (self.decode(raw, level), level.checked_sub(1)) else {
-            return Err(EncodeError::Level { level });
-        };
-        let base = PhysAddr(base + (index << self.shift(below)));
-        self.encode_leaf(base, below, self.perms(raw, level))
+    /// [`EncodeError::Level`] when `to` has no pages; [`EncodeError::Address`].
+    fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        self.encode_leaf(base, to, self.perms(raw, level))
     }
 }

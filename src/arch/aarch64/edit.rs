@@ -163,6 +163,16 @@ impl Encode for Vmsa64 {
         Ok(raw & !decided.bits() | rights.bits())
     }
 
+    fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        if to > u32::from(self.max_block).min(self.top_level()) {
+            return Err(EncodeError::Level { level: to });
+        }
+        let place = self.fits(base, to, self.shift(to))?;
+        let field = self.place(low_mask(u32::from(self.output_bits)) & !low_mask(self.granule.bits()));
+        let kind = if to == 0 { Descriptor::TABLE.bits() } else { 0 };
+        Ok(raw & !(field | (Descriptor::TABLE | Descriptor::CONTIGUOUS).bits()) | kind | place)
+    }
+
     fn perms(&self, raw: u64, _level: u32) -> Perms {
         let leaf = Descriptor::from_bits_retain(raw);
         let mut perms = Perms::empty();

@@ -218,6 +218,15 @@ impl Encode for CustomFormat {
         Ok(raw & !flags | (self.flag_bits(perms)? ^ self.inverted) & flags)
     }
 
+    fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        if to > self.top_level() || to > 0 && self.leaf == 0 && !self.any_right {
+            return Err(EncodeError::Level { level: to });
+        }
+        let frame = self.frame_field(base, self.shift(to), to)?;
+        let leaf = (if to > 0 { self.leaf } else { 0 } ^ self.inverted) & self.leaf;
+        Ok(raw & !(self.frame_mask << self.frame_low | self.leaf) | frame | leaf)
+    }
+
     #[inline]
     fn perms(&self, raw: u64, _level: u32) -> Perms {
         let says = raw ^ self.inverted;

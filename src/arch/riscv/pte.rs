@@ -323,6 +323,14 @@ impl<const LEVELS: u32, const WIDE: u32> Encode for Sv<LEVELS, WIDE> {
         Ok(raw & !replaced | flags)
     }
 
+    fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        if to >= LEVELS {
+            return Err(EncodeError::Level { level: to });
+        }
+        let single = if LEVELS == 2 { raw } else { raw & !N };
+        Ok(single & !(low_mask(Self::PPN_BITS) << 10) | Self::ppn(base, self.shift(to), to)?)
+    }
+
     fn perms(&self, raw: u64, _level: u32) -> Perms {
         let mut perms = Perms::empty();
         perms.set(Perms::READ, raw & RWX == W || raw & R != 0);

@@ -70,6 +70,14 @@ fn leaf(base: PhysAddr, level: u32, bits: u32, perms: Perms, xd: bool) -> Result
     Ok(flags.bits() | base.0)
 }
 
+/// The leaf `raw` of `level` as one of level `to` at `base`: PAT moves, what software keeps stays.
+const fn reshaped(raw: u64, level: u32, base: u64, to: u32) -> u64 {
+    let pat = if level > 0 { Pte::PAT_LARGE } else { Pte::PAT_SMALL };
+    let large = Pte::LARGE.bits() | if raw & pat.bits() == 0 { 0 } else { Pte::PAT_LARGE.bits() };
+    let small = if raw & pat.bits() == 0 { 0 } else { Pte::PAT_SMALL.bits() };
+    raw & !(ADDRESS | Pte::LARGE.bits()) | base | if to > 0 { large } else { small }
+}
+
 /// The address of a table or page, if no bit of it is in `forbidden`.
 fn place(base: PhysAddr, level: u32, forbidden: u64) -> Result<u64, EncodeError> {
     if base.0 & !ADDRESS != 0 || base.0 & forbidden != 0 {
@@ -109,6 +117,12 @@ impl Encode for LongMode {
         with_perms(raw, perms, has_xd(self.high))
     }
 
+    fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        // As a page with no rights to speak of would be placed.
+        self.encode_leaf(base, to, Perms::READ | Perms::EXECUTE)?;
+        Ok(reshaped(raw, level, base.0, to))
+    }
+
     fn perms(&self, raw: u64, _level: u32) -> Perms {
         perms_of(raw)
     }
@@ -138,6 +152,11 @@ impl Encode for Pae {
 
     fn with_perms(&self, raw: u64, _level: u32, perms: Perms) -> Result<u64, EncodeError> {
         with_perms(raw, perms, has_xd(self.high))
+    }
+
+    fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        self.encode_leaf(base, to, Perms::READ | Perms::EXECUTE)?;
+        Ok(reshaped(raw, level, base.0, to))
     }
 
     fn perms(&self, raw: u64, _level: u32) -> Perms {
@@ -175,6 +194,12 @@ impl Encode for Legacy32 {
 
     fn with_perms(&self, raw: u64, _level: u32, perms: Perms) -> Result<u64, EncodeError> {
         with_perms(raw, perms, false)
+    }
+
+    fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        let placed = self.encode_leaf(base, to, Perms::READ | Perms::EXECUTE)? & 0xffff_e000;
+        let page = if to == 0 { base.0 } else { placed };
+        Ok(reshaped(raw & 0x1fff, level, page, to))
     }
 
     fn perms(&self, raw: u64, _level: u32) -> Perms {
@@ -248,6 +273,11 @@ impl Encode for EptFormat {
             kept |= if perms.contains(Perms::DEVICE) { 0 } else { WRITE_BACK };
         }
         Ok(kept | flags.bits())
+    }
+
+    fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
+        let page = self.encode_leaf(base, to, Perms::READ | Perms::USER)? & (ADDRESS | EptPte::LARGE.bits());
+        Ok(raw & !(ADDRESS | EptPte::LARGE.bits()) | page)
     }
 
     fn perms(&self, raw: u64, _level: u32) -> Perms {

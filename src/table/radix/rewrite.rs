@@ -130,7 +130,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let format = self.format;
         let single = |raw: u64, at: u64| {
             let page = PhysAddr(base | (at & group & !low_mask(shift)));
-            format.encode_leaf(page, level, format.perms(raw, level))
+            format.reshape(raw, level, page, level)
         };
         // Once for the group: at its first entry inside the span.
         if at == group_first.max(span.first & !low_mask(shift)) {
@@ -166,12 +166,16 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             return Err(EditError::InsidePage { va: VirtAddr(self.high | inner), page, size });
         }
         let format = self.format;
+        let Entry::Leaf { base, .. } = format.decode(raw, level) else {
+            return Err(EncodeError::Level { level }.into());
+        };
         let table = self.fresh.take(&format, below)?;
         let link = format.encode_table(table, level)?;
         let mut run = Run::new(width(&format));
         for (start, count) in runs(0..entries(&format, below)) {
             for n in 0..count {
-                run.set(n, format.split(raw, level, start + n as u64)?);
+                let page = PhysAddr(base + ((start + n as u64) << format.shift(below)));
+                run.set(n, format.reshape(raw, level, page, below)?);
             }
             run.store(self.memory, self.entry(table.0, below, start), count)?;
         }

@@ -132,7 +132,7 @@ pub struct Vmsa64 {
     /// The bits of a descriptor that hold the address in place.
     field: u64,
     /// The bits that no output address has.
-    beyond: u64,
+    pub(super) beyond: u64,
     pub(super) granule: Granule,
     /// log2 of the input address space.
     pub(super) input_bits: u8,

@@ -168,7 +168,7 @@ impl Encode for Vmsa64 {
             return Err(EncodeError::Level { level: to });
         }
         let place = self.fits(base, to, self.shift(to))?;
-        let field = self.place(low_mask(u32::from(self.output_bits)) & !low_mask(self.granule.bits()));
+        let field = self.place(!self.beyond & !low_mask(self.granule.bits()));
         let kind = if to == 0 { Descriptor::TABLE.bits() } else { 0 };
         Ok(raw & !(field | (Descriptor::TABLE | Descriptor::CONTIGUOUS).bits()) | kind | place)
     }

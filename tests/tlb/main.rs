@@ -9,3 +9,4 @@ mod indexed;
 mod naive;
 mod ranges;
 mod set_associative;
+mod walks;

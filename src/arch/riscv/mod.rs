@@ -8,6 +8,7 @@
 //! | `csr` | the registers' fields and their WARL rules |
 //! | `control` | register writes |
 //! | `context` | effective privilege (MPRV, HLV) and what it comes to |
+//! | `translate` | from an access to a translation or a fault: where the others come together |
 //! | `masking` | pointer masking |
 //! | `pte` | page-table entries and the formats Sv32 to Sv57x4 |
 //! | `rights` | R, W, X, U, SUM, MXR and shadow stacks, as one compare |
@@ -16,6 +17,34 @@
 //! | `pmp` | physical memory protection |
 //! | `fence` | SFENCE and HFENCE |
 //! | `fault` | exception codes, `tval`, `tval2`, `tinst` |
+//!
+//! ```
+//! use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
+//! use softmmu::arch::riscv::{Cause, Control, Privilege, Riscv, Sv39};
+//! use softmmu::frame::BumpAllocator;
+//! use softmmu::memory::{PhysRange, Ram};
+//! use softmmu::mmu::Mmu;
+//! use softmmu::radix::Perms;
+//! use softmmu::table::{PageTable, RadixTable};
+//! use softmmu::tlb::{Geometry, SetAssociative};
+//!
+//! let base = PhysAddr(0x8000_0000);
+//! let ram = Ram::new(base, 1 << 20)?;
+//! let mut frames = BumpAllocator::new(PhysRange::new(base, 1 << 16).ok_or("no frames")?, PageSize::SIZE_4K);
+//! let mut table = RadixTable::new(Sv39::default(), &ram, &mut frames)?;
+//! let perms = Perms::READ | Perms::USER | Perms::ACCESSED;
+//! let (va, pa) = (VirtAddr(0x1000), PhysAddr(0x8008_0000));
+//! table.map(&ram, &mut frames, va, pa, PageSize::SIZE_4K, perms)?.forget();
+//!
+//! let tlb: SetAssociative = SetAssociative::new(Geometry::new(64, 4))?;
+//! let mut hart = Mmu::new(Riscv::rv64(), &ram, tlb);
+//! hart.control(Control::Satp(8 << 60 | table.root().0 >> 12))?;
+//! hart.control(Control::Mode { privilege: Privilege::User, virt: false })?;
+//! assert_eq!(hart.load::<u64>(VirtAddr(0x1008))?, 0);
+//! let error = hart.store(VirtAddr(0x1008), 1u64).unwrap_err();
+//! assert_eq!(error.fault().map(|fault| fault.cause), Some(Cause::StorePageFault));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! Manuals: "The RISC-V Instruction Set Manual, Volume II: Privileged Architecture" (cited by section title), with
 //! the ratified extensions that it now contains: Sv*, Smepmp, Ss/Smnpm, Smmpm, Zicfiss, H.
@@ -34,6 +63,7 @@ mod masking;
 mod pmp;
 mod pte;
 mod rights;
+mod translate;
 mod walk;
 
 pub use config::{Config, Extensions, MisalignedAtomics, Xlen};
@@ -45,17 +75,8 @@ pub use fence::Fence;
 pub use pmp::{Pmp, PmpFlags};
 pub use pte::{MemoryType, PteFlags, PteRules, Sv, Sv32, Sv32x4, Sv39, Sv39x4, Sv48, Sv48x4, Sv57, Sv57x4};
 
-use crate::access::{Access, AccessKind};
-use crate::addr::PhysAddr;
-use crate::arch::{Arch, FaultClass, Lookup, PteMemory, WalkError};
-use crate::memory::BusError;
-use crate::tlb::{Key, Scope, TlbEntry};
-use context::Special;
+use crate::access::AccessKind;
 use csr::{Atp, envcfg};
-use fault::Reported;
-use pmp::PmpAccess;
-use rights::Use;
-use walk::Trouble;
 
 /// A privilege mode.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -227,170 +248,5 @@ impl Riscv {
         (self.host_tables, self.guest_tables) = (host, guest);
         self.data = Context::new(self, AccessKind::Read, Flavor::Normal);
         self.fetch = Context::new(self, AccessKind::Execute, Flavor::Normal);
-    }
-
-    /// Makes a fault of what went wrong at `va`.
-    #[cold]
-    fn raise(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        va: u64,
-        trouble: Trouble,
-    ) -> WalkError<Fault> {
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
-        WalkError::Fault(match trouble {
-            Trouble::Raced => return WalkError::Raced,
-            Trouble::Page(class) => Fault::new(reported.page_fault(), va, context.virt, class),
-            Trouble::Access(class) => Fault::new(reported.access_fault(), va, context.virt, class),
-            Trouble::Guest { gpa, implicit } => {
-                let mut fault =
-                    Fault::new(reported.guest_page_fault(), va, context.virt, FaultClass::SecondStage);
-                if self.config.report_guest_address {
-                    fault.tval2 = gpa >> 2;
-                    fault.tinst =
-                        implicit.map_or(0, |write| fault::pseudo_instruction(self.config.xlen, write));
-                }
-                fault
-            }
-        })
-    }
-
-    /// The access fault of an access to `va`.
-    #[cold]
-    fn access_fault(&self, context: &Context, access: &Access<Flavor>, class: FaultClass) -> Fault {
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
-        Fault::new(reported.access_fault(), context.effective(access), context.virt, class)
-    }
-
-    /// The fault of an access that must be aligned and is not, if it is not.
-    fn misaligned(&self, context: &Context, access: &Access<Flavor>) -> Option<Fault> {
-        let va = context.effective(access);
-        let size = u64::from(access.len).next_power_of_two();
-        let aligned = context.special.contains(Special::ALIGNED) || access.kind == AccessKind::ReadWrite;
-        if !aligned || va & (size - 1) == 0 {
-            return None;
-        }
-        // A misaligned shadow stack is fatal: never the exception that asks for emulation (Zicfiss).
-        let shadow = access.flavor == Flavor::ShadowStack && access.kind != AccessKind::ReadWrite;
-        if shadow || self.config.misaligned_atomics == MisalignedAtomics::AccessFault {
-            return Some(self.access_fault(context, access, FaultClass::Address));
-        }
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
-        Some(Fault::new(reported.misaligned(), va, context.virt, FaultClass::Address))
-    }
-
-    /// [`Arch::lookup`] of all but the plain paged access.
-    fn lookup_special(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
-        if !self.config.misaligned_after_translation {
-            if let Some(fault) = self.misaligned(context, access) {
-                return Err(fault);
-            }
-        }
-        if context.special.contains(Special::REFUSED) {
-            return Err(self.access_fault(context, access, FaultClass::Protection));
-        }
-        if context.special.contains(Special::BARE) {
-            return Ok(Lookup::Bare);
-        }
-        Ok(Lookup::Cached(Key { va: context.effective(access), space: context.space }))
-    }
-}
-
-impl Arch for Riscv {
-    type Fault = Fault;
-    type Flavor = Flavor;
-    type Context = Context;
-    type Control = Control;
-    type Fence = Fence;
-    type MemoryType = MemoryType;
-
-    #[inline]
-    fn context(&self, kind: AccessKind, flavor: Flavor) -> Context {
-        match (kind, flavor) {
-            (AccessKind::Execute, _) => self.fetch,
-            (_, Flavor::Normal) => self.data,
-            _ => Context::new(self, kind, flavor),
-        }
-    }
-
-    #[inline]
-    fn lookup(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
-        // Whether the address is canonical is the walk's to say: no cached translation answers one that is not.
-        if context.special.difference(Special::PMP).is_empty() && access.kind != AccessKind::ReadWrite {
-            return Ok(Lookup::Cached(Key { va: access.va.0, space: context.space }));
-        }
-        self.lookup_special(context, access)
-    }
-
-    #[inline]
-    fn permits(&self, context: &Context, access: &Access<Flavor>, entry: &TlbEntry) -> bool {
-        context.need(access.kind).met_by(entry.rights as u32)
-    }
-
-    #[inline]
-    fn walk<P: PteMemory>(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        memory: &mut P,
-    ) -> Result<TlbEntry, WalkError<Fault>> {
-        walk::translate(self, context, access, memory)
-    }
-
-    #[inline]
-    fn check_physical(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        pa: PhysAddr,
-        len: u64,
-    ) -> Result<(), Fault> {
-        if self.config.misaligned_after_translation {
-            if let Some(fault) = self.misaligned(context, access) {
-                return Err(fault);
-            }
-        }
-        if !context.special.contains(Special::PMP) {
-            return Ok(());
-        }
-        let need = match Context::usage(access.kind, access.flavor) {
-            Use::Fetch => PmpFlags::X,
-            // "must grant both execute and read permissions".
-            Use::LoadExecutable => PmpFlags::R | PmpFlags::X,
-            Use::Load => PmpFlags::R,
-            // Zicfiss: "extended to require read-write permission".
-            Use::ShadowLoad | Use::ShadowStore => PmpFlags::R | PmpFlags::W,
-            Use::Store if access.kind == AccessKind::ReadWrite => PmpFlags::R | PmpFlags::W,
-            Use::Store => PmpFlags::W,
-        };
-        let machine = context.privilege == Privilege::Machine;
-        if self.pmp.allows(PmpAccess { need, machine }, pa.0, len) {
-            return Ok(());
-        }
-        Err(self.access_fault(context, access, FaultClass::Physical))
-    }
-
-    fn bus_fault(&self, context: &Context, access: &Access<Flavor>, _error: BusError) -> Option<Fault> {
-        Some(self.access_fault(context, access, FaultClass::Physical))
-    }
-
-    fn control<P: PteMemory>(
-        &mut self,
-        change: Control,
-        _memory: &mut P,
-        _drop: &mut dyn FnMut(Scope),
-    ) -> Result<(), WalkError<Fault>> {
-        self.apply(change);
-        Ok(())
-    }
-
-    fn fence(&self, fence: Fence, drop: &mut dyn FnMut(Scope)) {
-        fence::scopes(self, fence, drop);
-    }
-
-    #[inline]
-    fn memory_type(&self, entry: &TlbEntry) -> MemoryType {
-        MemoryType::from_attr(entry.attr)
     }
 }

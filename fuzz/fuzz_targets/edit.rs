@@ -87,10 +87,14 @@ impl<F: Encode> World<F> {
         Self { ram, pool, table, model: Some(BTreeMap::new()) }
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; (FRAMES * PAGE) as usize];
-        self.ram.read_bytes(PhysAddr(0), &mut bytes).expect("RAM");
-        bytes
+    /// What the tables hold. The content of free frames is nobody's.
+    fn bytes(&self) -> Vec<(u64, Vec<u8>)> {
+        let tables = self.pool.out.iter().map(|(&frame, &order)| {
+            let mut bytes = vec![0; (PAGE << order) as usize];
+            self.ram.read_bytes(PhysAddr(frame), &mut bytes).expect("RAM");
+            (frame, bytes)
+        });
+        tables.collect()
     }
 
     fn step(&mut self, op: Op) {
@@ -117,14 +121,18 @@ impl<F: Encode> World<F> {
                 done
             }
             Op::Unmap { va } => table.unmap(ram, va.va()).map(|(page, flush)| {
-                (0..page.size.bytes() / PAGE).for_each(|at| drop(map.remove(&(page.va.0 + at * PAGE))));
+                (0..page.size.bytes() / PAGE).for_each(|at| {
+                    map.remove(&(page.va.0 + at * PAGE));
+                });
                 flush
             }),
             Op::UnmapRange { va, pages } => {
                 let pages = u64::from(pages % 1500);
                 let done = table.unmap_range(ram, frames, va.va(), pages * PAGE);
                 if done.is_ok() {
-                    (0..pages).for_each(|at| drop(map.remove(&va.va().0.wrapping_add(at * PAGE))));
+                    (0..pages).for_each(|at| {
+                        map.remove(&va.va().0.wrapping_add(at * PAGE));
+                    });
                 }
                 done
             }
@@ -161,8 +169,14 @@ impl<F: Encode> World<F> {
                 assert!(freed.is_ok() || !sound, "a frame that is not the table's: {freed:?}");
             }
             Err(error) => {
-                assert!(bytes == self.bytes(), "{op:?} failed with {error} and left traces");
-                assert_eq!(pool.out, self.pool.out, "{op:?} failed with {error} and kept frames");
+                // Where damage makes two entries share a table, a range meets its own half-done work in it.
+                if sound || matches!(op, Op::Map { .. } | Op::Unmap { .. } | Op::Protect { .. }) {
+                    assert!(
+                        bytes == self.bytes(),
+                        "{op:?} failed with {error} and left traces (sound: {sound})"
+                    );
+                    assert_eq!(pool.out, self.pool.out, "{op:?} failed with {error} and kept frames");
+                }
             }
         }
         if let Some(model) = &self.model {

@@ -18,7 +18,8 @@
 //! | `invalidate` | Vol. 3A 4.10 | 5.5 |
 //! | `nested`, `ept`, `npt` | Vol. 3C ch. 29 | 15.25 |
 //!
-//! Chapter 4 of Volume 3A is chapter 5 in editions from 2024 on; section numbers within it are the same.
+//! Section numbers are those of the SDM's editions of 2023; from 2024 on every chapter named here is one higher (paging
+//! is chapter 5, EPT 30), and sections within keep their numbers.
 //!
 //! A page-table entry that no memory answers is reported as the bus error it is: x86 has no fault for it. A machine
 //! that reads all ones there has a bus set up to do so.

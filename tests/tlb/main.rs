@@ -1,5 +1,4 @@
 //! The TLB models against naive reference models.
-
 #![expect(unreachable_pub, reason = "the modules of one test are nobody's interface")]
 
 mod contract;

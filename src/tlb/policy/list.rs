@@ -67,6 +67,9 @@ impl Order {
     fn ring_to_front(&mut self, set: usize, way: usize) -> bool {
         let Some(ring) = self.ring_of(set) else { return false };
         let anchor = ring.len() - 1;
+        if way >= anchor {
+            return false;
+        }
         let Links { ahead, behind } = ring[way];
         if ahead as usize == anchor {
             return false;

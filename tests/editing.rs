@@ -14,6 +14,8 @@ mod model;
 mod pool;
 #[path = "editing/splits.rs"]
 mod splits;
+#[path = "editing/threads.rs"]
+mod threads;
 
 use model::{Machine, run};
 use proptest::prelude::*;

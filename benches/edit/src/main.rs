@@ -38,6 +38,7 @@ const CASES: &[(&str, u64, Case)] = &[
     ("softmmu map-singly 1G/4K", SMALL, |m| ours::map_singly(m)),
     ("softmmu protect 1G/4K", SMALL, |m| ours::protect(m)),
     ("softmmu translate 1G/4K", SMALL, |m| ours::translate(m)),
+    ("softmmu translate-scattered 1G/4K", SMALL, |m| ours::translate_scattered(m)),
     ("softmmu translate-singly 1G/4K", SMALL, |m| ours::translate_singly(m)),
     ("softmmu unmap 1G/4K", SMALL, |m| ours::unmap(m)),
     ("softmmu unmap-1M-pieces 1G/4K", SMALL, |m| ours::unmap_pieces(m)),

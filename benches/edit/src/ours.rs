@@ -108,6 +108,24 @@ pub fn translate(measure: Measure) {
     });
 }
 
+/// The same with every page somewhere else, so that no run of entries is even.
+pub fn translate_scattered(measure: Measure) {
+    let Machine { ram, mut frames, mut table } = Machine::new();
+    for n in 0..SMALL {
+        let (va, pa) = (VirtAddr(VA + n * 4096), PhysAddr((n * 0x9e37 % SMALL) * 4096));
+        table.map(&ram, &mut frames, va, pa, PageSize::SIZE_4K, RW).expect("mapped").forget();
+    }
+    measure(&mut || {
+        let mut sum = 0;
+        let visit = |page: softmmu::table::Mapping| {
+            sum ^= page.va.0 ^ page.pa.0;
+            ControlFlow::Continue(())
+        };
+        table.translate_range(&ram, VirtAddr(VA), GIB, visit).expect("mapped");
+        black_box(sum);
+    });
+}
+
 pub fn translate_singly(measure: Measure) {
     let machine = Machine::mapped();
     measure(&mut || {

@@ -30,12 +30,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The fault that the access would raise.
     pub fn probe(&self, access: &Access<A::Flavor>) -> Result<Translation, AccessError<A::Fault>> {
         let context = self.context(access.kind, access.flavor);
-        if let Some((va, entry)) = self.cached(&context, access)?
-            && self.arch.permits(&context, access, &entry)
-        {
-            return self.translated(&context, access, va, entry);
+        match self.cached(&context, access)? {
+            Some((va, entry)) if self.arch.permits(&context, access, &entry) => {
+                self.translated(&context, access, va, entry)
+            }
+            _ => self.look(&context, access, &mut ()),
         }
-        self.look(&context, access, &mut ())
     }
 
     /// Explains what a walk for `access` does, whatever the TLB holds. Changes nothing.

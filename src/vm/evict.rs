@@ -49,9 +49,9 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
 
     /// Asks the policy for a page that may go.
     fn victim(&mut self, busy: Option<PageId>, harts: &mut (impl Harts + ?Sized)) -> Option<PageId> {
-        // The policy asks back about pages, so it steps out for the time.
         for _ in 0..=self.pages.resident() {
-            let Self { policy, pages, spaces, memory, frames, frames_tables, format, page, .. } = self;
+            // The policy asks back about everything but itself.
+            let Self { policy, pages, spaces, memory, frames, frames_tables, page, .. } = self;
             let stays = |id, pages: &Pages, spaces: &BTreeMap<SpaceId, AddressSpace<F>>| {
                 let recent = |&(space, number): &(SpaceId, u64)| {
                     spaces.get(&space).is_some_and(|space| space.recent.contains(&number))
@@ -62,34 +62,16 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
                 if stays(id, pages, spaces) {
                     return true;
                 }
-                let Some(owners) = pages.get(id).map(|page| page.owners.clone()) else { return false };
-                let mut used = false;
-                for (space, number) in owners {
-                    let Some(space) = spaces.get_mut(&space) else { continue };
-                    let (tag, va) = (space.tag, VirtAddr(number << page.bits()));
-                    let Some(table) = &mut space.table else { continue };
-                    let asked = if format.marks().contains(Perms::ACCESSED) {
-                        table.update(memory, va, |old| old - Perms::ACCESSED)
-                    } else {
-                        // No mark to look at: a page that is used comes back by a fault.
-                        table.unmap(memory, va).map(|(mut old, flush)| {
-                            old.perms |= Perms::ACCESSED;
-                            (old, flush)
-                        })
-                    };
-                    match asked {
-                        Ok((old, flush)) => {
-                            used |= old.perms.contains(Perms::ACCESSED);
-                            pages.change(id, |page| page.dirty |= old.perms.contains(Perms::DIRTY));
-                            let mut frames = TableFrames { frames, count: frames_tables };
-                            used |= flush.apply(tag, &mut frames, |scope| harts.invalidate(scope)).is_err();
-                        }
-                        Err(EditError::NotMapped { .. }) => {}
-                        // A page whose entry cannot be read must be left alone.
-                        Err(_) => used = true,
+                let mut seen = Perms::empty();
+                for (space, number) in pages.get(id).map(|page| page.owners.clone()).unwrap_or_default() {
+                    let mut frames = TableFrames { frames, count: frames_tables };
+                    if let Some(space) = spaces.get_mut(&space) {
+                        let va = VirtAddr(number << page.bits());
+                        seen |= space.forget_use(va, memory, &mut frames, harts);
                     }
                 }
-                used
+                pages.change(id, |page| page.dirty |= seen.contains(Perms::DIRTY));
+                seen.contains(Perms::ACCESSED)
             })?;
             // A policy need not ask, nor remember well.
             let in_frame = pages.get(victim).is_some_and(|page| page.frame.is_some());

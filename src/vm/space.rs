@@ -1,9 +1,14 @@
 //! One address space.
 
+use super::Harts;
 use super::page::PageId;
 use super::region::Regions;
 use super::stats::VmStats;
-use crate::table::RadixTable;
+use crate::addr::VirtAddr;
+use crate::frame::FrameAllocator;
+use crate::memory::PhysMemory;
+use crate::radix::{Encode, Perms};
+use crate::table::{EditError, PageTable, RadixTable};
 use crate::tlb::Space;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -57,5 +62,36 @@ impl<F> AddressSpace<F> {
         self.recent.retain(|&other| other != number);
         self.recent.push(number);
         self.recent.drain(..self.recent.len().saturating_sub(protected));
+    }
+}
+
+impl<F: Encode> AddressSpace<F> {
+    /// The marks of the entry for `va`, of which the accessed mark is cleared, so that the next asking tells of later
+    /// uses alone. An entry that cannot be read counts as used: its page is better left alone.
+    pub(super) fn forget_use<M: PhysMemory, A: FrameAllocator>(
+        &mut self,
+        va: VirtAddr,
+        memory: &M,
+        frames: &mut A,
+        harts: &mut (impl Harts + ?Sized),
+    ) -> Perms {
+        let Some(table) = &mut self.table else { return Perms::empty() };
+        let asked = if table.format().marks().contains(Perms::ACCESSED) {
+            table.update(memory, va, |old| old - Perms::ACCESSED)
+        } else {
+            // No mark to look at, so the entry itself is taken: a page that is used comes back by a fault.
+            table.unmap(memory, va).map(|(mut old, flush)| {
+                old.perms |= Perms::ACCESSED;
+                (old, flush)
+            })
+        };
+        match asked {
+            Ok((old, flush)) => match flush.apply(self.tag, frames, |scope| harts.invalidate(scope)) {
+                Ok(()) => old.perms,
+                Err(_) => old.perms | Perms::ACCESSED,
+            },
+            Err(EditError::NotMapped { .. }) => Perms::empty(),
+            Err(_) => Perms::ACCESSED,
+        }
     }
 }

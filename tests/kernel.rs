@@ -3,6 +3,10 @@
 
 use softmmu::access::AccessKind;
 use softmmu::addr::{Asid, PageSize, PhysAddr, VirtAddr, Vmid};
+use softmmu::arch::aarch64::{
+    Aarch64, Config, Control, ExceptionLevel, Granule, Pstate, Register, Registers as Aarch64Registers,
+    Vmsa64,
+};
 use softmmu::arch::riscv::{self, PteRules, Riscv, Sv39};
 use softmmu::arch::x86::{self, Cr0, Cr4, Efer, LongMode, Registers, X86};
 use softmmu::arch::{Arch, FaultClass, GuestFault};
@@ -80,6 +84,36 @@ impl Machine for X86Machine {
     fn switch(root: PhysAddr, asid: u16) -> x86::Control {
         // Bit 63: keep what is cached under this PCID.
         x86::Control::Cr3(1 << 63 | root.0 | u64::from(asid))
+    }
+}
+
+/// Four levels of 4 KiB pages at EL0, 16-bit ASIDs; `HARDWARE` sets the Access flag and dirty state itself.
+struct Aarch64Machine<const HARDWARE: bool>;
+
+impl<const HARDWARE: bool> Machine for Aarch64Machine<HARDWARE> {
+    type Arch = Aarch64;
+    type Format = Vmsa64;
+    fn format() -> Vmsa64 {
+        Vmsa64::el1(Granule::K4, 48, false).expect("48 bits")
+    }
+    fn hart() -> Aarch64 {
+        let managed = if HARDWARE { 3 << 39 } else { 0 };
+        let mut registers = Aarch64Registers::default();
+        for (register, value) in [
+            (Register::SctlrEl1, 1),
+            (Register::TcrEl1, 16 | 16 << 16 | 2 << 30 | 5 << 32 | 1 << 36 | managed),
+            (Register::MairEl1, 0xff),
+        ] {
+            registers.set(register, value);
+        }
+        let pstate = Pstate { el: ExceptionLevel::El0, pan: false, uao: false };
+        Aarch64::with_state(Config::FULL, registers, pstate)
+    }
+    fn start() -> Vec<Control> {
+        Vec::new()
+    }
+    fn switch(root: PhysAddr, asid: u16) -> Control {
+        Control::Write(Register::Ttbr0El1, u64::from(asid) << 48 | root.0)
     }
 }
 
@@ -307,4 +341,14 @@ fn on_riscv_whose_kernel_sets_them() {
 #[test]
 fn on_x86_64() {
     run::<X86Machine>(3);
+}
+
+#[test]
+fn on_aarch64_whose_harts_set_the_access_flag_and_dirty_state() {
+    run::<Aarch64Machine<true>>(4);
+}
+
+#[test]
+fn on_aarch64_whose_kernel_sets_them() {
+    run::<Aarch64Machine<false>>(5);
 }

@@ -220,13 +220,15 @@ fn formats_by_hand_are_what_registers_come_to() {
     }
 }
 
-const RIGHTS: [Perms; 6] = [
+const RIGHTS: [Perms; 8] = [
     Perms::READ.union(Perms::ACCESSED),
-    Perms::READ.union(Perms::WRITE).union(Perms::USER).union(Perms::ACCESSED),
+    Perms::READ.union(Perms::WRITE).union(Perms::USER).union(Perms::ACCESSED).union(Perms::DIRTY),
     Perms::READ.union(Perms::EXECUTE).union(Perms::USER).union(Perms::ACCESSED).union(Perms::GLOBAL),
     Perms::READ.union(Perms::WRITE).union(Perms::EXECUTE).union(Perms::ACCESSED),
     Perms::EXECUTE.union(Perms::USER).union(Perms::ACCESSED),
     Perms::READ.union(Perms::WRITE),
+    Perms::READ.union(Perms::WRITE).union(Perms::USER).union(Perms::ACCESSED),
+    Perms::READ.union(Perms::USER).union(Perms::ACCESSED).union(Perms::DIRTY),
 ];
 
 proptest! {
@@ -236,7 +238,7 @@ proptest! {
     #[test]
     fn what_is_mapped_the_mmu_finds(
         granule in 0..3usize, input_bits in 30..49u32, upper in any::<bool>(),
-        pages in proptest::collection::vec((any::<u64>(), 0..3u32, 0..6usize), 1..40),
+        pages in proptest::collection::vec((any::<u64>(), 0..3u32, 0..8usize), 1..40),
     ) {
         let granule = GRANULES[granule];
         let format = Vmsa64::el1(granule, input_bits, upper).expect("sizes that can be");
@@ -292,7 +294,9 @@ proptest! {
                             _ => Perms::WRITE,
                         };
                         // EL1 reads everything, executes what is not EL0's, and writes what can be written at all.
-                        let allowed = perms.contains(Perms::ACCESSED) && if user {
+                        // Nobody manages dirty state here: a clean page takes no store.
+                        let clean = kind == AccessKind::Write && !perms.contains(Perms::DIRTY);
+                        let allowed = perms.contains(Perms::ACCESSED) && !clean && if user {
                             perms.contains(right | Perms::USER)
                         } else {
                             match kind {

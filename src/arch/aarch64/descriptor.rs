@@ -168,7 +168,7 @@ pub(super) struct Shape {
 
 impl Vmsa64 {
     /// The stage 1 format of the EL1&0 and EL2&0 regimes: one half of the address map, of `input_bits` bits, with 48-bit
-    /// output addresses and without LPA2, HPD or hardware dirty state. `None` unless `input_bits` is 16 to 48 (17 to 48
+    /// output addresses and without LPA2 or HPD. `None` unless `input_bits` is 16 to 48 (17 to 48
     /// for the 64 KiB granule).
     ///
     /// What registers set up otherwise, [`Aarch64::stage1_table`](super::Aarch64::stage1_table) tells.
@@ -185,7 +185,7 @@ impl Vmsa64 {
             output_bits: 48,
             high: HighBits::None,
             hierarchical: true,
-            style: super::edit::Style::stage1(true, upper, false),
+            style: super::edit::Style::stage1(true, upper),
         }))
     }
 

@@ -1,9 +1,10 @@
 //! Descriptors as table editing writes them: [`Encode`] for [`Vmsa64`].
 //!
-//! `ACCESSED` is the Access flag. Where hardware manages dirty state, `WRITE` is DBM and `DIRTY` is a writable AP;
-//! elsewhere `WRITE` is AP itself. A dirty page that is (or became) read-only, and dirty pages without that hardware,
-//! are marked in bit 55, the first one left to software. `READ` goes without saying at stage 1, except for pages that
-//! EL0 may only execute.
+//! `ACCESSED` is the Access flag. `WRITE` is DBM, and `DIRTY` a writable AP: a page that may be written and is clean is
+//! read-only to the hardware, which opens it at the first store where it manages dirty state and raises a Permission
+//! fault where the kernel does. (Without FEAT_HAFDBS the DBM bit is ignored, and as good a place as any; Linux uses it
+//! so, too.) A dirty page that became read-only is marked in bit 55, the first one left to software. `READ` goes without
+//! saying at stage 1, except for pages that EL0 may only execute.
 
 use super::descriptor::{Descriptor, Vmsa64};
 use crate::addr::{PhysAddr, low_mask};
@@ -15,8 +16,6 @@ pub struct Style {
     kind: Kind,
     /// The half of the address map that the tables serve.
     upper: bool,
-    /// Hardware manages dirty state.
-    dirty_state: bool,
     /// AttrIndx or MemAttr of Normal and Device memory, in place (bits 5:2).
     normal: u8,
     device: u8,
@@ -30,14 +29,14 @@ enum Kind {
 }
 
 impl Style {
-    pub(super) const fn stage1(two_ranges: bool, upper: bool, dirty_state: bool) -> Self {
+    pub(super) const fn stage1(two_ranges: bool, upper: bool) -> Self {
         let kind = if two_ranges { Kind::TwoPrivileges } else { Kind::OnePrivilege };
-        Self { kind, upper, dirty_state, normal: 0, device: 1 << 2 }
+        Self { kind, upper, normal: 0, device: 1 << 2 }
     }
 
-    pub(super) const fn stage2(forced: bool, dirty_state: bool) -> Self {
+    pub(super) const fn stage2(forced: bool) -> Self {
         let normal = if forced { 6 } else { 0xf } << 2;
-        Self { kind: Kind::SecondStage, upper: false, dirty_state, normal, device: 1 << 2 }
+        Self { kind: Kind::SecondStage, upper: false, normal, device: 1 << 2 }
     }
 }
 
@@ -69,9 +68,9 @@ impl Vmsa64 {
         let mut decided = Descriptor::AP2 | Descriptor::AF | Descriptor::DBM | Descriptor::SOFTWARE_DIRTY;
         bits.set(Descriptor::AF, perms.contains(Perms::ACCESSED));
         // Writable in the eyes of the hardware now.
-        let open = write && (!self.style.dirty_state || dirty);
-        bits.set(Descriptor::DBM, write && self.style.dirty_state);
-        bits.set(Descriptor::SOFTWARE_DIRTY, dirty && !(open && self.style.dirty_state));
+        let open = write && dirty;
+        bits.set(Descriptor::DBM, write);
+        bits.set(Descriptor::SOFTWARE_DIRTY, dirty && !write);
         match self.style.kind {
             Kind::SecondStage => {
                 // Stage 2 knows no privilege and no global pages; what it lets through is open to all.
@@ -200,9 +199,8 @@ impl Encode for Vmsa64 {
                 !leaf.contains(Descriptor::AP2)
             }
         };
-        let managed = self.style.dirty_state && leaf.contains(Descriptor::DBM);
-        perms.set(Perms::WRITE, open || managed);
-        perms.set(Perms::DIRTY, open && managed || leaf.contains(Descriptor::SOFTWARE_DIRTY));
+        perms.set(Perms::WRITE, open || leaf.contains(Descriptor::DBM));
+        perms.set(Perms::DIRTY, open || leaf.contains(Descriptor::SOFTWARE_DIRTY));
         perms.set(Perms::ACCESSED, leaf.contains(Descriptor::AF));
         perms.set(Perms::DEVICE, raw & ATTRIBUTES == u64::from(self.style.device));
         perms

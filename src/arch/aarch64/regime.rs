@@ -251,7 +251,7 @@ impl Table {
             output_bits: sizes.output_bits,
             high: sizes.high_bits(config),
             hierarchical,
-            style: Style::stage1(two, upper, dirty_state),
+            style: Style::stage1(two, upper),
         });
         let (base, bad_base) = sizes.base(config, ttbr, &format);
         Self {
@@ -282,7 +282,7 @@ impl Table {
             output_bits: sizes.output_bits,
             high: sizes.high_bits(config),
             hierarchical: false,
-            style: Style::stage2(effective_hcr(config, registers) & hcr::FWB != 0, dirty_state),
+            style: Style::stage2(effective_hcr(config, registers) & hcr::FWB != 0),
         });
         let (base, bad_base) = sizes.base(config, registers.get(Register::VttbrEl2), &format);
         Self {

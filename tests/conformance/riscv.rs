@@ -178,7 +178,8 @@ fn extensions(config: &mut Config, list: &[String]) -> Result<(), NotBuilt> {
             "smmpm" => Extensions::SMMPM,
             "smepmp" => Extensions::SMEPMP,
             "h" => Extensions::H,
-            "svinval" | "svade" => Extensions::empty(),
+            // Nothing that an access shows.
+            "svinval" | "svade" | "zicfilp" | "zimop" | "zcmop" | "zicbom" => Extensions::empty(),
             _ => return None,
         })
     };
@@ -186,7 +187,7 @@ fn extensions(config: &mut Config, list: &[String]) -> Result<(), NotBuilt> {
         config.extensions -= Extensions::SVADU | Extensions::SVNAPOT | Extensions::SVPBMT;
     }
     for name in list {
-        let (absent, base) = match name.strip_prefix("no-").or_else(|| name.strip_prefix('!')) {
+        let (absent, base) = match ["no-", "!", "-"].iter().find_map(|no| name.strip_prefix(no)) {
             Some(base) => (true, base),
             None => (false, name.as_str()),
         };

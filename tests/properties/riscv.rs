@@ -7,7 +7,7 @@ use softmmu::arch::riscv::{
 };
 use softmmu::radix::Format;
 
-use crate::guest::{Act, DATA, Guest, Step, TABLES, offset, page, write};
+use crate::guest::{Act, DATA, DATA_SIZE, Guest, Step, TABLES, offset, page, write};
 use crate::tape::Tape;
 use crate::tree::{Slot, Tree};
 
@@ -38,6 +38,8 @@ pub struct RiscvGuest {
     mode: (Privilege, bool),
     space: usize,
     vmid: u64,
+    /// Whether there is physical memory protection.
+    protected: bool,
 }
 
 const VMIDS: [u64; 2] = [1, 2];
@@ -75,7 +77,18 @@ impl RiscvGuest {
         }
         let identity = identity.expect("a level above");
         let mode = (Privilege::Supervisor, false);
-        Self { paging, host, guest, second: behind, identity, shift, mode, space: 0, vmid: VMIDS[0] }
+        Self {
+            paging,
+            host,
+            guest,
+            second: behind,
+            identity,
+            shift,
+            mode,
+            space: 0,
+            vmid: VMIDS[0],
+            protected: false,
+        }
     }
 
     fn width(&self) -> Width {
@@ -141,7 +154,7 @@ impl RiscvGuest {
 
     fn control(&mut self, tape: &mut Tape<'_>) -> Vec<Act<Riscv>> {
         let everything = Fence::SfenceVma { va: None, asid: None };
-        let control = match tape.below(10) {
+        let control = match tape.below(11) {
             0..=2 => {
                 let privileges = [Privilege::Supervisor, Privilege::User, Privilege::Machine];
                 self.mode = (tape.pick(&privileges), tape.chance(60));
@@ -169,6 +182,16 @@ impl RiscvGuest {
             }
             7 => Control::Vsstatus(tape.next() & (SUM | MXR)),
             8 => Control::Hstatus(tape.next() & 1 << 8),
+            9 => {
+                // A region of data, from eight bytes to pages, gets rights of its own.
+                let size = 8 << tape.below(12);
+                let base = (tape.pick(&DATA) + tape.below(DATA_SIZE)) & !(size - 1);
+                let (index, cfg) = (tape.below(3) as u8, tape.next() as u8);
+                let addr = base >> 2 | (size / 8 - 1);
+                let mut acts = vec![Act::Control(Control::PmpLoad { index, cfg, addr })];
+                acts.extend(self.fence_all(everything));
+                return acts;
+            }
             _ => {
                 // Who updates A and D changes: everything is fenced, as the manual asks.
                 let envcfg = if tape.chance(50) { Control::Menvcfg } else { Control::Henvcfg };
@@ -249,7 +272,8 @@ impl Guest for RiscvGuest {
     fn new(tape: &mut Tape<'_>) -> Self {
         let rules = PteRules::default();
         let shift39 = |level| 12 + 9 * level;
-        match tape.below(3) {
+        let protected = tape.chance(50);
+        let guest = match tape.below(3) {
             0 => {
                 let (first, second) = (Sv39::new(rules), Sv39x4::new(rules));
                 Self::build(Paging::Sv39, &first, &second, !0 << 39, shift39)
@@ -262,11 +286,13 @@ impl Guest for RiscvGuest {
                 let (first, second) = (Sv32::new(rules), Sv32x4::new(rules));
                 Self::build(Paging::Sv32, &first, &second, 0, |level| 12 + 10 * level)
             }
-        }
+        };
+        Self { protected, ..guest }
     }
 
     fn arch(&self) -> Riscv {
-        Riscv::new(if matches!(self.paging, Paging::Sv32) { Config::rv32() } else { Config::rv64() })
+        let config = if matches!(self.paging, Paging::Sv32) { Config::rv32() } else { Config::rv64() };
+        Riscv::new(Config { pmp_entries: if self.protected { 4 } else { 0 }, ..config })
     }
 
     fn start(&mut self, tape: &mut Tape<'_>) -> Vec<Act<Riscv>> {
@@ -279,6 +305,7 @@ impl Guest for RiscvGuest {
             }
         }
         acts.extend(write(&self.identity, self.width(), self.identity.va >> 2 | FULL));
+        acts.push(Act::Control(Control::PmpLoad { index: 3, cfg: 3 << 3 | 7, addr: u64::MAX }));
         acts.push(Act::Control(Control::Satp(self.satp(self.host.roots[0], 0))));
         acts.push(Act::Control(Control::Vsatp(self.satp(self.guest.roots[0], 0))));
         acts.push(Act::Control(Control::Hgatp(self.hgatp(self.vmid))));

@@ -4,7 +4,7 @@
 use super::machine::{VIRTUAL, guest, mapping};
 use super::reference::Reference;
 use softmmu::addr::VirtAddr;
-use softmmu::tlb::policy::TrueLru;
+use softmmu::tlb::policy::{TreePlru, TrueLru};
 use softmmu::tlb::{Geometry, SetAssociative};
 use std::hint::black_box;
 
@@ -88,7 +88,7 @@ kernels! {
     };
     "reference/store", random, {
         let mut mmu = Reference::new(4 << 20, mapping(PAGES));
-        move |va| u64::from(mmu.store(va, va))
+        move |va| if mmu.store(va, va) { va } else { 0 }
     };
     "mmu-64x4-lru/load", random, {
         let mut mmu = modelled();
@@ -96,7 +96,15 @@ kernels! {
     };
     "mmu-64x4-lru/store", random, {
         let mut mmu = modelled();
-        move |va| u64::from(mmu.store::<u64>(VirtAddr(va), va).is_ok())
+        move |va| mmu.store::<u64>(VirtAddr(va), va).map_or(0, |()| va)
+    };
+    "mmu-64x4-lru/fetch", random, {
+        let mut mmu = modelled();
+        move |va| mmu.fetch::<u64>(VirtAddr(va)).unwrap_or(0)
+    };
+    "mmu-128x8-plru/load", random, {
+        let mut mmu = guest(PAGES, SetAssociative::<TreePlru>::new(Geometry::new(128, 8)).expect("a real geometry"));
+        move |va| mmu.load::<u64>(VirtAddr(va)).unwrap_or(0)
     };
     "mmu-64x4-lru/load-unfiltered", random, {
         let mut mmu = modelled();

@@ -35,7 +35,7 @@ pub fn map<M: PhysMemory>(memory: &M, root: u64, va: u64, level: u32, leaf: u64,
     }
 }
 
-/// A guest with `pages` consecutive pages of read-write memory at [`VIRTUAL`], in supervisor mode.
+/// A guest with `pages` consecutive pages of read-write-execute memory at [`VIRTUAL`], in supervisor mode.
 pub fn guest<T: Tlb>(pages: u64, tlb: T) -> Mmu<Riscv, Ram, T> {
     let ram = Ram::new(PhysAddr(BASE), RAM).expect("a small RAM");
     let root = BASE;

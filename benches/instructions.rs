@@ -15,10 +15,9 @@ const LONG: u64 = 120_000;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    if let [run, name, length] = args.as_slice()
-        && run == "run"
-    {
-        return run_one(name, length);
+    match args.as_slice() {
+        [run, name, length] if run == "run" => return run_one(name, length),
+        _ => {}
     }
     let wanted = args.first().filter(|arg| !arg.starts_with("--")).map_or("", String::as_str);
     let Some(empty) = instructions("loop") else {

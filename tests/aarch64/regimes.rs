@@ -121,3 +121,39 @@ fn without_any_translation_addresses_are_physical() {
     set(&mut mmu, Register::TcrEl1, TCR | 1 << 37);
     assert_eq!(lands(&mut mmu, Read, 0x12 << 56 | 0x1000), Ok(0x1000));
 }
+
+#[test]
+fn encoded_invalidations_are_what_they_name() {
+    use softmmu::arch::aarch64::Granule;
+    let decode = |hcr, op1, crm, op2, operand| {
+        let mmu = core(Config::FULL, &[(Register::HcrEl2, hcr), (Register::TcrEl1, TCR | 1 << 36)], &[]);
+        Tlbi::decode(mmu.arch(), op1, crm, op2, operand)
+    };
+    let all = |regime, target| Some(Tlbi { regime, target });
+    let (el10, el20) = (RegimeKind::El10, RegimeKind::El20);
+    // VMALLE1, ALLE1IS, VMALLS12E1OS, ALLE2, ALLE3.
+    assert_eq!(decode(0, 0, 7, 0, 0), all(el10, TlbiTarget::All));
+    assert_eq!(decode(0, 4, 3, 4, 0), all(el10, TlbiTarget::AllVmids));
+    assert_eq!(decode(0, 4, 1, 6, 0), all(el10, TlbiTarget::All));
+    assert_eq!(decode(0, 4, 7, 0, 0), all(RegimeKind::El2, TlbiTarget::All));
+    assert_eq!(decode(0, 6, 7, 0, 0), all(RegimeKind::El3, TlbiTarget::All));
+    // The ..E1 names act on EL2&0 under E2H and TGE.
+    assert_eq!(decode(E2H | TGE, 0, 7, 0, 0), all(el20, TlbiTarget::All));
+    assert_eq!(decode(E2H, 0, 7, 0, 0), all(el10, TlbiTarget::All));
+    assert_eq!(decode(E2H, 4, 7, 0, 0), all(el20, TlbiTarget::All));
+    // ASIDE1; VAE1 and VAALE1IS of an address in the upper half.
+    assert_eq!(decode(0, 0, 7, 2, 0x1234 << 48), all(el10, TlbiTarget::Asid(Asid(0x1234))));
+    let operand = 0x1234 << 48 | 0xfff_ffff_f123;
+    let va = 0xffff_ffff_ff12_3000;
+    assert_eq!(decode(0, 0, 7, 1, operand), Some(Tlbi::page(el10, va, Some(Asid(0x1234)), false)));
+    assert_eq!(decode(0, 0, 3, 7, operand), Some(Tlbi::page(el10, va, None, true)));
+    // RVAE1 and RIPAS2LE1: 12 pages of 16 KiB from BaseADDR 5.
+    let operand = 7 << 48 | 2 << 46 | 5 << 39 | 5;
+    let range = Tlbi::pages(el10, 5 << 14, 12, Granule::K16, Some(Asid(7)), false);
+    assert_eq!(decode(0, 0, 6, 1, operand), Some(range));
+    assert_eq!(decode(0, 4, 4, 6, operand), Some(Tlbi::intermediate(5 << 14, 12, Granule::K16, true)));
+    assert_eq!(decode(0, 4, 4, 1, 5), Some(Tlbi::intermediate(5 << 12, 1, Granule::K4, false)));
+    // A reserved granule, encodings without a meaning.
+    assert_eq!(decode(0, 0, 6, 1, 5 << 39), None);
+    assert_eq!([decode(0, 0, 7, 4, 0), decode(0, 3, 7, 0, 0), decode(0, 6, 7, 2, 0)], [None; 3]);
+}

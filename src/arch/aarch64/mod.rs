@@ -6,6 +6,32 @@
 //! (`stage2`) brings, then stage 2 for the result. What a TLB entry keeps is [`Rights`]: the answers for every
 //! privilege, PAN, EPAN and WXN at once.
 //!
+//! ```
+//! use softmmu::access::Width;
+//! use softmmu::addr::{PhysAddr, VirtAddr};
+//! use softmmu::arch::aarch64::{Aarch64, Config, ExceptionLevel, Pstate, Register, Registers};
+//! use softmmu::memory::{PhysMemory, Ram};
+//! use softmmu::mmu::{AccessError, Mmu};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // One table of 4 KiB pages for 21 bits of address: the start level is 3.
+//! let ram = Ram::new(PhysAddr(0x4000_0000), 0x10_0000)?;
+//! ram.write(PhysAddr(0x4000_0008), Width::W8, 0x4008_0000 | 1 << 10 | 1 << 7 | 3)?; // page 1: AF, read-only
+//!
+//! let mut registers = Registers::default();
+//! registers.set(Register::TcrEl1, 43 | 5 << 32 | 1 << 23); // T0SZ, IPS = 48 bits, no upper half (EPD1)
+//! registers.set(Register::Ttbr0El1, 0x4000_0000);
+//! registers.set(Register::SctlrEl1, 1);
+//! let el1 = Pstate { el: ExceptionLevel::El1, pan: false, uao: false };
+//! let core = Aarch64::with_state(Config::FULL, registers, el1);
+//! let mut mmu = Mmu::new(core, ram, ()); // no TLB
+//!
+//! assert_eq!(mmu.load::<u64>(VirtAddr(0x1008)), Ok(0));
+//! let Err(AccessError::Fault(abort)) = mmu.store(VirtAddr(0x1008), 1u64) else { panic!("read-only") };
+//! assert_eq!(abort.esr(), 0x9600_004f); // a data abort from EL1: a write, permission fault, level 3
+//! # Ok(()) }
+//! ```
+//!
 //! | file | what it says |
 //! | --- | --- |
 //! | `config` | what the core implements and chooses |
@@ -14,7 +40,7 @@
 //! | `descriptor`, `edit` | descriptors as they are read and written |
 //! | `walk`, `stage1`, `stage2` | the translations, faults in order |
 //! | `rights`, `attributes` | who may, and what memory it is |
-//! | `tlbi` | what TLB maintenance drops |
+//! | `tlbi`, `encodings` | what TLB maintenance drops, and how it is encoded |
 //! | `fault` | what the guest is told |
 //!
 //! Not emulated: Secure and Realm states (one physical space; NS bits are ignored), FEAT_NV's changes to stage 1,
@@ -25,6 +51,7 @@ mod attributes;
 mod config;
 mod descriptor;
 mod edit;
+mod encodings;
 mod fault;
 mod regime;
 mod registers;
@@ -147,6 +174,13 @@ impl Aarch64 {
     #[must_use]
     pub const fn regime(&self) -> RegimeKind {
         self.regime.kind
+    }
+
+    /// As much of `raw` as is an ASID in `regime`: 8 bits unless the core and `TCR.AS` say 16.
+    fn asid_of(&self, regime: RegimeKind, raw: u64) -> u16 {
+        let tcr = if regime == RegimeKind::El10 { Register::TcrEl1 } else { Register::TcrEl2 };
+        let wide = self.config.has(Features::ASID16) && registers::bit(self.registers.get(tcr), 36);
+        if wide { raw as u16 } else { raw as u16 & 0xff }
     }
 
     /// Stage 1's table format and start table for the lower or the upper half, as the registers set them up; `None`

@@ -12,9 +12,9 @@ use softmmu::store::MemoryStore;
 use softmmu::tlb::Space;
 use softmmu::vm::{VirtualMemory, VmError, elf};
 
-fuzz_target!(|bytes: Vec<u8>| {
+fuzz_target!(|bytes: &[u8]| {
     let page = PageSize::SIZE_4K;
-    let Ok(image) = elf::read(Arc::new(bytes), page) else { return };
+    let Ok(image) = elf::read(Arc::new(bytes.to_vec()), page) else { return };
     let ram = Ram::new(PhysAddr(0), 8 << 12).expect("eight pages");
     let frames = BitmapAllocator::new(ram.range(), page).expect("eight frames");
     let store = MemoryStore::new(page, 8);

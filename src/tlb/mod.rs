@@ -244,8 +244,7 @@ pub struct Hit {
     /// What is remembered is the [block](BLOCK_BITS) around the address, if the entry covers that.
     /// `None` (always correct) when the policy counts every touch.
     pub line: Option<Line>,
-    /// Whether this lookup already changed nothing: the entry was the last one touched on its line, or the policy
-    /// takes no notice of hits.
+    /// Whether this lookup already changed nothing: the entry was the last one touched on its line.
     pub repeat: bool,
     /// Whether lines other than `line` changed as well, or answer differently now: nothing that was remembered about
     /// any line holds.

@@ -244,7 +244,7 @@ pub struct Naive<P> {
     dice: Dice,
 }
 
-/// A found entry, and whether finding it changed the policy's state.
+/// A found entry, and whether finding it changed the policy's state or which way was touched last.
 pub struct Found {
     pub entry: TlbEntry,
     pub set: usize,
@@ -284,8 +284,8 @@ impl<P: NaivePolicy> Naive<P> {
         let set = &mut self.sets[number];
         let before = set.policy.state();
         set.policy.hit(way);
-        set.last = Some(way);
-        let changed = set.policy.state() != before;
+        let last = set.last.replace(way);
+        let changed = set.policy.state() != before || last != Some(way);
         Some(Found { entry: set.ways[way].unwrap(), set: number, changed })
     }
 

@@ -35,9 +35,12 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
             let start = set * self.geometry.ways;
             if let Some(ways) = self.slots.get(start..start + self.geometry.ways) {
                 if let Some(way) = find_way(ways, va, want) {
-                    state.last = (start + way) as u32;
+                    let index = (start + way) as u32;
+                    // Of two entries that answer one key the last touched does, so even where the policy took no
+                    // notice, a touch of another way is no repeat.
+                    let last = core::mem::replace(&mut state.last, index) == index;
                     self.stats.hits[side as usize] += 1;
-                    return hit(&ways[way], set, !self.policy.touch(set, way));
+                    return hit(&ways[way], set, !self.policy.touch(set, way) && last);
                 }
             }
             if self.sizes & (self.sizes.wrapping_sub(1)) == 0 {
@@ -130,11 +133,9 @@ impl<P: WayPolicy> SetAssociative<P> {
     #[inline(never)]
     fn find_again(&mut self, key: &Key) -> Found {
         let Some((index, set)) = self.find(key) else { return Found { index: NONE, set: 0, repeat: false } };
-        if let Some(state) = self.sets.get_mut(set) {
-            state.last = index as u32;
-        }
-        let repeat = !self.policy.touch(set, index - set * self.geometry.ways);
-        Found { index: index as u32, set: set as u32, repeat }
+        let last = self.sets.get_mut(set).map(|state| core::mem::replace(&mut state.last, index as u32));
+        let touched = self.policy.touch(set, index - set * self.geometry.ways);
+        Found { index: index as u32, set: set as u32, repeat: !touched && last == Some(index as u32) }
     }
 
     /// Insertion in general.

@@ -8,6 +8,8 @@
 mod edges;
 #[path = "editing/formats.rs"]
 mod formats;
+#[path = "editing/machine.rs"]
+mod machine;
 #[path = "editing/model.rs"]
 mod model;
 #[path = "editing/pool.rs"]
@@ -17,7 +19,8 @@ mod splits;
 #[path = "editing/threads.rs"]
 mod threads;
 
-use model::{Machine, run};
+use machine::Machine;
+use model::run;
 use proptest::prelude::*;
 use softmmu::addr::PhysAddr;
 use softmmu::arch::aarch64::Granule;
@@ -32,7 +35,7 @@ macro_rules! editing {
         proptest! {
             #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
             #[test]
-            fn $test(steps in model::steps()) {
+            fn $test(steps in machine::steps()) {
                 let (format, machine) = $made;
                 run(&machine, &steps, |ram, pool| $table(format, ram, pool));
             }

@@ -3,144 +3,24 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use proptest::prelude::*;
 use softmmu::access::{Access, AccessKind};
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
-use softmmu::arch::software::{Marks, Software};
+use softmmu::arch::software::{Cause, Marks, Software};
 use softmmu::memory::{PhysMemory, Ram};
-use softmmu::mmu::Mmu;
+use softmmu::mmu::{AccessError, Mmu};
 use softmmu::radix::Perms;
 use softmmu::table::{EditError, Flush, Mapping, PageTable};
+use softmmu::tlb::{Geometry, SetAssociative};
 
+use super::machine::{Machine, Step};
 use super::pool::Pool;
 
 /// Memory for tables.
 const TABLES: u64 = 1 << 20;
 
-/// What to edit in a format: where, in which sizes, with which rights.
-pub(crate) struct Machine {
-    /// Window starts. A window reaches over the lesser of 600 smallest pages and three largest.
-    windows: Vec<u64>,
-    sizes: Vec<PageSize>,
-    frame: PageSize,
-    perms: Vec<Perms>,
-    /// Whether large pages can be split.
-    near: bool,
-    /// How many bytes of physical memory an entry can point into.
-    physical: u64,
-}
-
-impl Machine {
-    pub(crate) fn new(windows: &[u64], sizes: &[u32], frame: u32, perms: Vec<Perms>) -> Self {
-        let size = |bits: &u32| PageSize::from_bits(*bits).expect("a page size");
-        Self {
-            windows: windows.to_vec(),
-            sizes: sizes.iter().map(size).collect(),
-            frame: size(&frame),
-            perms,
-            near: false,
-            physical: u64::MAX,
-        }
-    }
-
-    /// The same with pages of the smallest size alone.
-    pub(crate) fn only_smallest(mut self) -> Self {
-        self.sizes.truncate(1);
-        self
-    }
-
-    /// The same with all pages lying in the lowest megabytes.
-    pub(crate) fn near(mut self) -> Self {
-        self.near = true;
-        self
-    }
-
-    /// The same with only so much physical memory.
-    pub(crate) fn physical(mut self, bytes: u64) -> Self {
-        self.physical = bytes;
-        self
-    }
-
-    /// Maps a range in the model: the largest pages that fit.
-    fn map_model(&self, model: &mut Model, va: VirtAddr, pa: PhysAddr, len: u64, perms: Perms) {
-        let mut done = 0;
-        while done < len {
-            let fits = |size: &&PageSize| {
-                ((va.0 + done) | (pa.0 + done)) % size.bytes() == 0 && size.bytes() <= len - done
-            };
-            let size = *self.sizes.iter().rev().find(fits).expect("whole pages");
-            model.0.insert(va.0 + done, (PhysAddr(pa.0 + done), size, perms));
-            done += size.bytes();
-        }
-    }
-
-    /// Puts what a page becomes into the model when only its part in `va..=last` is edited: pages one size smaller,
-    /// of which those that still reach over an end are cut again.
-    fn split_model(
-        &self,
-        model: &mut Model,
-        (page, pa, size, perms): (VirtAddr, PhysAddr, PageSize, Perms),
-        va: VirtAddr,
-        last: u64,
-    ) {
-        let smaller = *self.sizes.iter().rev().find(|&&smaller| smaller < size).expect("a smaller page");
-        for offset in (0..size.bytes()).step_by(smaller.bytes() as usize) {
-            let (at, to) = (VirtAddr(page.0 + offset), PhysAddr(pa.0 + offset));
-            let end = at.0 + (smaller.bytes() - 1);
-            let crosses = at < va && end >= va.0 || at.0 <= last && end > last;
-            if crosses {
-                self.split_model(model, (at, to, smaller, perms), va, last);
-            } else {
-                model.0.insert(at.0, (to, smaller, perms));
-            }
-        }
-    }
-
-    /// A range that begins at a smallest page and ends anywhere up to a little over a largest page further.
-    fn range(&self, step: &Step) -> (VirtAddr, u64) {
-        let smallest = self.sizes[0];
-        let va = self.va(step.place, smallest);
-        let unit = self.sizes[usize::from(step.size >> 4) % self.sizes.len()].bytes();
-        let pages = u64::from(step.size & 3) * unit / smallest.bytes() + u64::from(step.size >> 2 & 3);
-        (va, pages.max(1) * smallest.bytes())
-    }
-
-    /// An address of a page of `size`, drawn from `pick`: low numbers near a window's start, others at each multiple
-    /// of larger pages, so that pages of different sizes meet.
-    fn va(&self, pick: u16, size: PageSize) -> VirtAddr {
-        let window = self.windows[usize::from(pick) % self.windows.len()];
-        let spread = self.sizes[usize::from(pick >> 3) % self.sizes.len()];
-        let offset =
-            u64::from(pick >> 6 & 1) * spread.bytes() + u64::from(pick >> 7 & 3) * self.sizes[0].bytes();
-        VirtAddr(window.wrapping_add(offset)).align_down(size.bits())
-    }
-}
-
-/// One edit, as numbers that a [`Machine`] gives meaning to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    kind: u8,
-    place: u16,
-    size: u8,
-    perms: u8,
-    /// Apply the token, or drop it.
-    applied: bool,
-    /// How many allocations succeed; few make the edit fail.
-    budget: Option<u8>,
-}
-
-/// Random edits.
-pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let budget = proptest::option::weighted(0.2, 0u8..4);
-    let step = (0u8..8, any::<u16>(), any::<u8>(), any::<u8>(), any::<bool>(), budget).prop_map(
-        |(kind, place, size, perms, applied, budget)| Step { kind, place, size, perms, applied, budget },
-    );
-    proptest::collection::vec(step, 1..60)
-}
-
 /// What should be mapped: page start to place, size and rights.
 #[derive(Default)]
-struct Model(BTreeMap<u64, (PhysAddr, PageSize, Perms)>);
+pub(crate) struct Model(pub(crate) BTreeMap<u64, (PhysAddr, PageSize, Perms)>);
 
 impl Model {
     /// The page that holds `va`.
@@ -157,7 +37,9 @@ impl Model {
 }
 
 /// A table under test with all that it stands on.
-struct Bench<T> {
+struct Bench<T: PageTable> {
+    /// A hart with a TLB, which drops what the tokens say and nothing else.
+    hart: Mmu<Software<T::Walker>, Ram, SetAssociative>,
     ram: Ram,
     pool: Pool,
     table: T,
@@ -180,14 +62,35 @@ impl<T: PageTable> Bench<T> {
         (pool.out.iter().map(content).collect(), pool)
     }
 
+    /// Pays for an edit: the hart's TLB always, the frames only where the token is `applied`.
     fn settle(&mut self, flush: Flush, applied: bool) {
+        if let Some(scope) = flush.scope(Default::default()) {
+            self.hart.invalidate(&scope);
+        }
         if applied {
             flush.apply(Default::default(), &mut self.pool, |_| {}).expect("its own frames");
         }
     }
 
-    /// What `translate` finds is what the model holds.
-    fn compare(&self, va: VirtAddr) {
+    /// What `translate` finds is what the model holds, and so is what the hart finds, whatever its TLB has kept.
+    fn compare(&mut self, va: VirtAddr) {
+        let there = self.model.at(va);
+        for kind in [AccessKind::Read, AccessKind::Write] {
+            let found = self.hart.translate(&Access { va, len: 1, kind, flavor: () });
+            let right = if kind == AccessKind::Read { Perms::READ } else { Perms::WRITE };
+            match (found, there) {
+                (Ok(found), Some((page, pa, _, perms))) => {
+                    assert!(perms.contains(right), "{kind:?} at {va:?} with {perms:?}");
+                    assert_eq!(found.pa.0, pa.0 + (va.0 - page.0), "{kind:?} at {va:?}");
+                }
+                (Err(AccessError::Fault(fault)), there) => {
+                    let cause = if there.is_none() { Cause::Absent } else { Cause::Right };
+                    assert_eq!(fault.cause, cause, "{kind:?} at {va:?}");
+                    assert!(there.is_none_or(|page| !page.3.contains(right)), "{kind:?} at {va:?}");
+                }
+                (found, there) => panic!("{found:?} at {va:?}, where {there:?} is mapped"),
+            }
+        }
         let found = self.table.translate(&self.ram, va).expect("a sound table");
         let found = found.map(|Mapping { va, pa, size, perms, .. }| (va, pa, size, perms));
         assert_eq!(found, self.model.at(va), "at {va:?}");
@@ -220,6 +123,9 @@ impl<T: PageTable> Bench<T> {
         }
         self.compare(va);
         self.compare(VirtAddr(va.0 + (size.bytes() - 1)));
+        for page in self.model.0.keys().copied().step_by(7).collect::<Vec<_>>() {
+            self.compare(VirtAddr(page));
+        }
     }
 
     fn map(&mut self, va: VirtAddr, pa: PhysAddr, size: PageSize, perms: Perms) -> Result<Flush, EditError> {
@@ -333,7 +239,9 @@ impl<T: PageTable> Bench<T> {
                 }
             }
         }
-        self.compare_range(va, len);
+        if outcome.is_ok() {
+            self.compare_range(va, len);
+        }
         outcome
     }
 
@@ -393,7 +301,10 @@ pub(crate) fn run<T: PageTable>(
     let mut pool = Pool::new(machine.frame, TABLES.min(machine.frame.bytes() << 12));
     let table = make(&ram, &mut pool).expect("an empty table");
     let empty = pool.out.clone();
-    let mut bench = Bench { ram, pool, table, model: Model::default() };
+    let arch = Software::new(table.walker()).with_marks(Marks::Ignored);
+    let tlb = SetAssociative::new(Geometry::new(16, 4)).expect("a small TLB");
+    let hart = Mmu::new(arch, ram.clone(), tlb);
+    let mut bench = Bench { hart, ram, pool, table, model: Model::default() };
     for step in steps {
         bench.step(machine, step);
     }

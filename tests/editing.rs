@@ -8,8 +8,6 @@
 mod edges;
 #[path = "editing/formats.rs"]
 mod formats;
-#[path = "editing/machine.rs"]
-mod machine;
 #[path = "editing/model.rs"]
 mod model;
 #[path = "editing/pool.rs"]
@@ -19,8 +17,7 @@ mod splits;
 #[path = "editing/threads.rs"]
 mod threads;
 
-use machine::Machine;
-use model::run;
+use model::{Machine, run};
 use proptest::prelude::*;
 use softmmu::addr::PhysAddr;
 use softmmu::arch::aarch64::Granule;
@@ -35,7 +32,7 @@ macro_rules! editing {
         proptest! {
             #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
             #[test]
-            fn $test(steps in machine::steps()) {
+            fn $test(steps in model::steps()) {
                 let (format, machine) = $made;
                 run(&machine, &steps, |ram, pool| $table(format, ram, pool));
             }

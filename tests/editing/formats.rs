@@ -6,7 +6,7 @@ use softmmu::arch::riscv::{Sv32, Sv39, Sv48, Sv57};
 use softmmu::arch::x86::{self, Legacy32, LongMode, Pae};
 use softmmu::radix::Perms;
 
-use super::machine::Machine;
+use super::model::Machine;
 
 pub(crate) const RW: Perms = Perms::READ.union(Perms::WRITE);
 const USED: Perms = Perms::ACCESSED.union(Perms::DIRTY);

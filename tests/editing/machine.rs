@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
 use softmmu::radix::Perms;
 
-use super::model::Model;
+use super::Model;
 
 /// What to edit in a format: where, in which sizes, with which rights.
 pub(crate) struct Machine {

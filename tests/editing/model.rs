@@ -12,8 +12,11 @@ use softmmu::radix::Perms;
 use softmmu::table::{EditError, Flush, Mapping, PageTable};
 use softmmu::tlb::{Geometry, SetAssociative};
 
-use super::machine::{Machine, Step};
 use super::pool::Pool;
+
+#[path = "machine.rs"]
+mod machine;
+pub(crate) use machine::{Machine, Step, steps};
 
 /// Memory for tables.
 const TABLES: u64 = 1 << 20;

@@ -78,7 +78,8 @@ fn spell(fault: &Fault) -> FaultMap {
 }
 
 impl Machine for Driver {
-    const LATITUDE: u64 = 0x400;
+    /// AF, and the bit of AP or S2AP that dirty state flips.
+    const LATITUDE: u64 = 0x480;
 
     fn new(header: &Header, case: &Case, memory: SparseMemory, tlb: TestTlb) -> Result<Self, NotBuilt> {
         let (granule, regime) =

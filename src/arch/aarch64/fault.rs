@@ -192,12 +192,12 @@ impl GuestFault for Fault {
 
     fn class(&self) -> FaultClass {
         match self.status {
+            Status::SyncExternal | Status::SyncExternalOnWalk => FaultClass::Physical,
             _ if self.second_stage => FaultClass::SecondStage,
             Status::Translation | Status::AccessFlag => FaultClass::NotMapped,
             Status::Permission => FaultClass::Protection,
             Status::AddressSize => FaultClass::Malformed,
             Status::Alignment => FaultClass::Address,
-            Status::SyncExternal | Status::SyncExternalOnWalk => FaultClass::Physical,
         }
     }
 }

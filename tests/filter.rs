@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 use softmmu::addr::{Asid, PageSize, PhysAddr, VirtAddr, Vmid};
 use softmmu::arch::custom::{Bit, Config, Control, Custom, CustomFormat, Fault, Leaves};
+use softmmu::arch::riscv::Riscv;
 use softmmu::arch::software::Fence;
 use softmmu::frame::{FrameAllocator, FrameError};
-use softmmu::memory::Ram;
+use softmmu::memory::{Bus, Ram};
 use softmmu::mmu::{AccessError, Mmu};
 use softmmu::radix::Perms;
 use softmmu::table::{PageTable, RadixTable};
@@ -285,4 +286,16 @@ fn the_filter_answers() {
     // Round 0 walks for the store, and its load and fetch touch the line again, which opens their windows; the window
     // for stores opens in round 1.
     assert_eq!(stats.filter_hits, 8 * 16 * 3 + 16 * 2, "{stats:?}");
+}
+
+/// A run that memory refuses on its second page has stored nothing on its first.
+#[test]
+fn a_refused_run_stores_nothing() {
+    let mut bus = Bus::new();
+    bus.add_ram(Ram::new(PhysAddr(0x1000), 0x1000).expect("a page")).expect("free");
+    bus.add_rom(PhysAddr(0x2000), &[7; 0x1000]).expect("free");
+    let mut hart: Mmu<Riscv, Bus, ()> = Mmu::new(Riscv::rv64(), bus, ());
+    hart.write_bytes(VirtAddr(0x1ff0), &[1; 16]).expect("RAM alone");
+    hart.write_bytes(VirtAddr(0x1ff0), &[2; 17]).expect_err("the last byte is ROM's");
+    assert_eq!(hart.load::<u64>(VirtAddr(0x1ff0)), Ok(0x0101_0101_0101_0101));
 }

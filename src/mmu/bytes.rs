@@ -4,7 +4,7 @@ use super::{AccessError, Mmu, Translation};
 use crate::access::{Access, AccessKind};
 use crate::addr::VirtAddr;
 use crate::arch::Arch;
-use crate::memory::PhysMemory;
+use crate::memory::{HostAccess, PhysMemory};
 use crate::tlb::Tlb;
 
 /// Bytes translated at a time at most, which bounds the length that an access can state.
@@ -28,14 +28,20 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// Stores `data` from `va` on, as byte stores would. Devices refuse.
     ///
     /// # Errors
-    /// The fault of the first page that has one, or a bus error. Every page is looked at before the first byte
-    /// moves, so after a fault nothing was stored.
+    /// The fault of the first page that has one, or a bus error. Every page, and the memory behind it, is asked before
+    /// the first byte moves, so nothing was stored.
     pub fn write_bytes(&mut self, va: VirtAddr, data: &[u8]) -> Outcome<(), A> {
         let mut done = 0;
         while done < data.len() {
             let access = run::<A>(va.0.wrapping_add(done as u64), data.len() - done, AccessKind::Write);
             match self.probe(&access) {
-                Ok(translation) => done += translation.len as usize,
+                Ok(place) => {
+                    if let Err(error) = self.memory.check_bytes(place.pa, place.len, HostAccess::Write) {
+                        let context = self.context(access.kind, access.flavor);
+                        return Err(self.bus_error(&context, &access, error));
+                    }
+                    done += place.len as usize;
+                }
                 // The real access raises it, with its effects on the tables and the counters.
                 Err(_) => {
                     self.translate(&access)?;

@@ -1,6 +1,6 @@
 //! Replaying a trace through an `Mmu`: the guest's tables are rebuilt from the trace's translation events.
 
-use super::machine::map;
+use super::tables::{Shape, Sv39};
 use super::trace::{BARE, FAULTED, FETCH, LOAD, MXR, Record, SUM, Trace};
 use softmmu::access::{Access, AccessKind, Width};
 use softmmu::addr::{PhysAddr, VirtAddr};
@@ -116,7 +116,7 @@ impl<'t, T: Tlb> Guest<'t, T> {
             let leaf = (event.pa >> 2) | u64::from(event.flags);
             let root = TABLES + u64::from(event.satp) * 4096;
             let memory = self.mmu.memory();
-            map(memory, root, event.va, u32::from(event.level), leaf, &mut self.next_frame);
+            Sv39::put(memory, root, event.va, u32::from(event.level), leaf, &mut self.next_frame);
             let asid = self.asid(event.satp);
             self.mmu.fence(Fence::SfenceVma { va: Some(event.va), asid: Some(asid) });
             self.mmu.fence(Fence::SfenceVma { va: Some(event.va), asid: None });

@@ -64,7 +64,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         match self.filter.windows.update(va.0, MAX_RACES, &mut change) {
             Some(Some(old)) => Ok(old),
             Some(None) => Err(AccessError::Contended { va, tries: MAX_RACES }),
-            None => self.rmw_slow(va, &mut change),
+            None => self.rmw_slow(va, A::Flavor::default(), &mut change),
         }
     }
 
@@ -82,7 +82,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     ) -> Outcome<Result<V, V>, A> {
         match self.filter.windows.compare_exchange(va.0, current, new) {
             Some(done) => Ok(done),
-            None => self.compare_exchange_slow(va, current, new),
+            None => self.compare_exchange_slow(va, current, new, A::Flavor::default()),
         }
     }
 
@@ -100,6 +100,35 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// The fault that the store raises, or a bus error; nothing was stored.
     pub fn store_as<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
         self.write_value(va, V::WIDTH, value.to_u64(), flavor)
+    }
+
+    /// Replaces as [`rmw`](Self::rmw) does, in a special manner: SSAMOSWAP to a RISC-V shadow stack, an AArch64 atomic,
+    /// which must be aligned.
+    ///
+    /// # Errors
+    /// The fault that the atomic raises, or a bus error; nothing was stored.
+    pub fn rmw_as<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        flavor: A::Flavor,
+        mut change: impl FnMut(V) -> V,
+    ) -> Outcome<V, A> {
+        self.rmw_slow(va, flavor, &mut change)
+    }
+
+    /// Compares and exchanges as [`compare_exchange`](Self::compare_exchange) does, in a special manner: the store half
+    /// of an LR/SC pair that is emulated by comparing what LR found.
+    ///
+    /// # Errors
+    /// As for [`rmw_as`](Self::rmw_as).
+    pub fn compare_exchange_as<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        current: V,
+        new: V,
+        flavor: A::Flavor,
+    ) -> Outcome<Result<V, V>, A> {
+        self.compare_exchange_slow(va, current, new, flavor)
     }
 
     #[cold]
@@ -156,8 +185,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
 
     #[cold]
     #[inline(never)]
-    fn rmw_slow<V: Value>(&mut self, va: VirtAddr, change: &mut dyn FnMut(V) -> V) -> Outcome<V, A> {
-        let flavor = A::Flavor::default();
+    fn rmw_slow<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        flavor: A::Flavor,
+        change: &mut dyn FnMut(V) -> V,
+    ) -> Outcome<V, A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::ReadWrite, flavor };
         let context = self.context(access.kind, flavor);
         let first = self.find(&context, &access, |_| ())?;
@@ -203,8 +236,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         va: VirtAddr,
         current: V,
         new: V,
+        flavor: A::Flavor,
     ) -> Outcome<Result<V, V>, A> {
-        let old = self.rmw_slow(va, &mut |old| if old == current { new } else { old })?;
+        let old = self.rmw_slow(va, flavor, &mut |old| if old == current { new } else { old })?;
         Ok(if old == current { Ok(old) } else { Err(old) })
     }
 

@@ -2,6 +2,7 @@
 //! register writes and fences do.
 
 mod entries;
+mod flavors;
 mod pmp;
 mod registers;
 mod tables;

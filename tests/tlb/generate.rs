@@ -1,20 +1,12 @@
 //! Random operations over few enough pages and spaces that everything collides.
 
+use crate::model::walks::WalkOp;
+use crate::model::{Op, SIZES};
 use proptest::prelude::*;
 use softmmu::addr::{Asid, Vmid};
+use softmmu::radix::{Leaf, PteRef, Stage, Subtable};
 use softmmu::tlb::{Key, Scope, Side, Space, Span, TlbEntry};
 
-#[derive(Clone, Copy, Debug)]
-pub enum Op {
-    Lookup(Key, Side),
-    Insert(TlbEntry),
-    /// Looks the entry's page up and inserts it if that misses.
-    Access(TlbEntry, Side),
-    Invalidate(Scope),
-}
-
-/// Page sizes: 4 KiB, a 16 KiB run of entries, 2 MiB, and a toy of 1 KiB.
-pub const SIZES: [u8; 4] = [12, 14, 21, 10];
 const SPAN: u64 = 4 << 21;
 
 pub fn spaces() -> impl Strategy<Value = Space> {
@@ -83,6 +75,38 @@ pub fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => entries().prop_map(Op::Insert),
         8 => (entries(), sides()).prop_map(|(entry, side)| Op::Access(entry, side)),
         1 => scopes().prop_map(Op::Invalidate),
+        1 => entries().prop_map(Op::Remove),
+        1 => (0_usize..64, entries()).prop_map(|(index, entry)| Op::Write(index, entry)),
     ];
     prop::collection::vec(op, 1..250)
+}
+
+/// What walks tell and ask their caches.
+pub fn walk_ops() -> impl Strategy<Value = Vec<WalkOp>> {
+    let stage = || prop_oneof![Just(Stage::First), Just(Stage::Second)];
+    let at = (0_u64..64, 0_u32..3, stage()).prop_map(|(entry, level, stage)| PteRef {
+        addr: entry << 3,
+        bytes: 8,
+        level,
+        stage,
+    });
+    let bits = || prop_oneof![4 => Just(12_u32), 4 => Just(21), 1 => Just(64)];
+    let place = || (spaces(), stage(), addresses());
+    let op = prop_oneof![
+        3 => place().prop_map(|(space, stage, va)| WalkOp::Resume(space, stage, va)),
+        3 => place().prop_map(|(space, stage, va)| WalkOp::Recall(space, stage, va)),
+        4 => (place(), at.clone(), bits()).prop_map(|((space, stage, va), at, span_bits)| {
+            let table = Subtable { level: at.level, base: at.addr << 12, limits: 0, span_bits };
+            WalkOp::Descended(space, stage, va, table)
+        }),
+        4 => (place(), at.clone(), bits()).prop_map(|((space, stage, va), at, size_bits)| {
+            let leaf = Leaf { base: at.addr << 12, size_bits, raw: at.addr, at, limits: 0 };
+            WalkOp::Reached(space, stage, va, leaf)
+        }),
+        4 => prop::bool::weighted(0.8).prop_map(WalkOp::Ended),
+        1 => (at, any::<u64>()).prop_map(|(at, new)| WalkOp::Updated(at, new)),
+        1 => scopes().prop_map(WalkOp::Fence),
+        1 => Just(WalkOp::Raced),
+    ];
+    prop::collection::vec(op, 1..200)
 }

@@ -1,7 +1,7 @@
 //! Entries written by index against a list of options.
 
 use crate::generate::entries;
-use crate::naive::drops;
+use crate::model::naive::drops;
 use proptest::prelude::*;
 use softmmu::tlb::{Geometry, IndexError, Key, Scope, SetAssociative, Side, Tlb, TlbEntry};
 

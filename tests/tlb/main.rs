@@ -5,7 +5,7 @@ mod contract;
 mod generate;
 mod hierarchy;
 mod indexed;
-mod naive;
+mod model;
 mod ranges;
 mod set_associative;
 mod walks;

@@ -1,6 +1,6 @@
 //! Every range over every page of a toy address space: 128 bytes in pages of 16, 32 and 64.
 
-use crate::naive::drops;
+use crate::model::naive::drops;
 use softmmu::addr::{Asid, Vmid};
 use softmmu::tlb::{Geometry, Scope, SetAssociative, Side, Space, Span, Tlb, TlbEntry};
 

@@ -1,5 +1,9 @@
-//! What walk caches save, counted through an `Mmu`: three levels of 16 entries over 4 KiB pages.
+//! What walk caches save, counted through an `Mmu`: three levels of 16 entries over 4 KiB pages. And what they may
+//! answer, whatever they are told.
 
+use crate::generate::walk_ops;
+use crate::model::walks::Walks;
+use proptest::prelude::*;
 use softmmu::addr::{Asid, PageSize, PhysAddr, VirtAddr, Vmid};
 use softmmu::arch::custom::{Bit, Config, Custom, CustomFormat, Leaves};
 use softmmu::frame::{FrameAllocator, FrameError};
@@ -126,4 +130,20 @@ fn failed_walks_are_not_cached() {
     mmu.load::<u64>(VirtAddr(2 << 12)).expect_err("not mapped");
     let stats = loads(&mut mmu, &[0]);
     assert_eq!(stats.resumed, WalkStats::default().resumed);
+}
+
+proptest! {
+    /// Only what a walk has told them, and what no fence has taken since.
+    #[test]
+    fn what_was_told_and_not_fenced(ops in walk_ops(), ways in 1_usize..6, split in any::<bool>()) {
+        let cache = |stage, min_level, max_level| WalkCacheConfig { stage, min_level, max_level, shape: Shape::new(2, ways) };
+        let mut walk_caches = vec![cache(Stage::Second, 0, 2), cache(Stage::First, 0, if split { 0 } else { 2 })];
+        if split {
+            walk_caches.push(cache(Stage::First, 1, 2));
+        }
+        let nested = Some(Shape::full(ways));
+        let config = TlbConfig { walk_caches, nested, ..TlbConfig::unified(Shape::full(1)) };
+        let (mut tlb, mut walks) = (Hierarchy::new(&config).unwrap(), Walks::default());
+        ops.iter().for_each(|op| walks.step(&mut tlb, op));
+    }
 }

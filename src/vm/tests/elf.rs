@@ -52,7 +52,7 @@ fn segments_become_regions() {
     let ram = Ram::new(PhysAddr(0), 0x8000).unwrap();
     let frames = BitmapAllocator::new(ram.range(), PageSize::SIZE_4K).unwrap();
     let store = MemoryStore::new(PageSize::SIZE_4K, 10);
-    let format = Config::two_level_32().build().unwrap();
+    let format = crate::arch::custom::Config::two_level_32().build().unwrap();
     let mut vm = VirtualMemory::new(format, &ram, frames, store).unwrap();
     let space = vm.create(Space::default());
     for region in image.regions {

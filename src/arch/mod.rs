@@ -93,6 +93,12 @@ pub trait Arch: Copy {
     /// The context of an access of `kind` and `flavor` under the present control state.
     fn context(&self, kind: AccessKind, flavor: Self::Flavor) -> Self::Context;
 
+    /// The context of the part of an access that lies beyond the page where the access begins.
+    #[inline]
+    fn upper_part(&self, context: &Self::Context) -> Self::Context {
+        *context
+    }
+
     /// How `access` is looked up, or the fault that comes before any lookup (non-canonical address, misaligned
     /// atomic).
     ///

@@ -100,5 +100,13 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
 }
 
 fn run<A: Arch>(va: u64, len: usize, kind: AccessKind) -> Access<A::Flavor> {
-    Access { va: VirtAddr(va), len: len.min(CHUNK) as u32, kind, flavor: A::Flavor::default() }
+    let len = len.min(CHUNK);
+    // Bytes are never misaligned; a run that looks like one misaligned access gives up its last byte.
+    let misaligned = len.is_power_of_two() && va & (len as u64 - 1) != 0;
+    Access {
+        va: VirtAddr(va),
+        len: (len - usize::from(misaligned)) as u32,
+        kind,
+        flavor: A::Flavor::default(),
+    }
 }

@@ -78,7 +78,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         self.backed(context, &Access { len: first.len as u32, ..*access }, first.pa)?;
         let va = VirtAddr(access.va.0.wrapping_add(first.len));
         let rest = Access { va, len: access.len.saturating_sub(first.len as u32), ..*access };
-        let second = self.find(context, &rest, |_| ())?;
+        let second = self.find(&self.arch.upper_part(context), &rest, |_| ())?;
         self.backed(context, &rest, second.pa)?;
         Ok(second)
     }

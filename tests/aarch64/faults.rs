@@ -173,7 +173,96 @@ fn fetching_from_a_device_is_a_choice() {
         let mut mmu = core(full(choices), &[(Register::MairEl1, 0xff00)], &page(DATA | AF));
         assert_eq!(lands(&mut mmu, Execute, 0).is_err(), refuse);
         assert_eq!(lands(&mut mmu, Read, 0), Ok(DATA));
+        assert_eq!(lands(&mut mmu, Execute, 0).is_err(), refuse, "cached now");
     }
+}
+
+/// It is for either stage to refuse the fetch (`AArch64.S2CheckPermissions`).
+#[test]
+fn fetching_from_a_device_of_stage_2_is_the_same_choice() {
+    let mut words = page(0x8080_0000 | AF).to_vec();
+    words.extend([(RAM + 0x8008, RAM | 1 | 3 << 6 | 0xf << 2 | AF), (RAM + 0x8010, RAM | 1 | 3 << 6 | AF)]);
+    for refuse in [false, true] {
+        let choices = Choices { fault_on_device_fetch: refuse, ..Choices::MANUAL };
+        let registers =
+            [(Register::HcrEl2, GUEST), (Register::VtcrEl2, VTCR), (Register::VttbrEl2, RAM + 0x8000)];
+        let registers = [&registers[..], &[(Register::MairEl1, 0xff)]].concat();
+        let mut mmu = core(full(choices), &registers, &words);
+        for _ in 0..2 {
+            let fetched = access(&mut mmu, Execute, 0).map_err(|fault| (fault.fsc(), fault.second_stage));
+            assert_eq!(fetched.map(|_| ()), if refuse { Err((0xd, true)) } else { Ok(()) });
+            assert_eq!(lands(&mut mmu, Read, 0), Ok(DATA));
+        }
+    }
+}
+
+/// Stage 1's Device memory takes no misaligned access, also where stage 2 forces it to be Normal (D8.15: stage 1's
+/// alignment faults come before all of stage 2), and also when cached.
+#[test]
+fn forced_write_back_does_not_take_alignment_away() {
+    const FWB: u64 = 1 << 46;
+    let mut words = page(DATA | AF).to_vec();
+    // MemAttr 0b0110: Write-Back whatever stage 1 says.
+    words.push((RAM + 0x8008, RAM | 1 | 3 << 6 | 6 << 2 | AF));
+    let registers = [
+        (Register::HcrEl2, GUEST | FWB),
+        (Register::VtcrEl2, VTCR),
+        (Register::VttbrEl2, RAM + 0x8000),
+        (Register::MairEl1, 0),
+    ];
+    let mut mmu = core(Config::FULL, &registers, &words);
+    assert_eq!(lands(&mut mmu, Read, 4), Err(0x21));
+    assert_eq!(lands(&mut mmu, Read, 8), Ok(DATA + 8));
+    assert_eq!(lands(&mut mmu, Read, 4), Err(0x21), "cached now");
+}
+
+/// Start level -1 (4 KiB granule) and a stage 2 of level 0 (16 KiB) need 52-bit physical addresses
+/// (`AArch64.S2InvalidSL`).
+#[test]
+fn stage_2_starts_no_higher_than_physical_addresses_need() {
+    for (pa_bits, works) in [(48, false), (52, true)] {
+        let config = Config { pa_bits, ..Config::FULL };
+        // 48 bits of input, from level -1: the start table has two entries.
+        let vtcr = 16 | 1 << 33 | 1 << 32 | if pa_bits == 52 { 6 } else { 5 } << 16 | 1 << 31;
+        let registers =
+            [(Register::HcrEl2, GUEST), (Register::VtcrEl2, vtcr & !0x3f | if works { 12 } else { 16 })];
+        let mmu = core(config, &registers, &[]);
+        assert_eq!(mmu.arch().stage2_table().is_some(), works, "{pa_bits} bits");
+        // 16 KiB granule, SL0 = 3.
+        let vtcr = 16 | 3 << 6 | 2 << 14 | 1 << 32 | if pa_bits == 52 { 6 } else { 5 } << 16 | 1 << 31;
+        let mmu = core(config, &[(Register::HcrEl2, GUEST), (Register::VtcrEl2, vtcr)], &[]);
+        assert_eq!(mmu.arch().stage2_table().is_some(), works, "{pa_bits} bits, 16 KiB");
+    }
+}
+
+/// Privileged code that cleans a cache needs no right to the page; EL0 needs to be able to read it, and invalidation
+/// needs the right to store (`AArch64.S1CheckPermissions`, `AArch64.S2CheckPermissions`). No address is misaligned.
+#[test]
+fn cache_maintenance_needs_no_more_rights_than_it_should() {
+    let mut words = page(DATA | AF | RO).to_vec();
+    // Stage 2 lets nothing through, and is Device memory.
+    words.push((RAM + 0x8008, RAM | 1 | 1 << 6 | 0xf << 2 | AF));
+    words.push((RAM + 0x8010, RAM | 1 | AF));
+    words.push((RAM + 0x2008, 0x8080_0000 | AF | 1 << 6 | 3));
+    let registers =
+        [(Register::HcrEl2, GUEST), (Register::VtcrEl2, VTCR), (Register::VttbrEl2, RAM + 0x8000)];
+    let mut mmu = core(Config::FULL, &registers, &words);
+    let mut maintain = |el, kind, va| {
+        mmu.control(Control::Pstate(at(el))).expect("no change of PSTATE faults");
+        let access = Access { va: VirtAddr(va), len: 8, kind, flavor: Flavor::CacheMaintenance };
+        match mmu.translate(&access) {
+            Ok(_) => None,
+            Err(AccessError::Fault(fault)) => Some((fault.fsc(), fault.second_stage)),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let (user, kernel) = (ExceptionLevel::El0, ExceptionLevel::El1);
+    assert_eq!(maintain(kernel, Read, 0x1004), None);
+    assert_eq!(maintain(user, Read, 0x1004), Some((0xd, true)));
+    assert_eq!(maintain(kernel, Write, 0x1004), Some((0xd, true)));
+    assert_eq!(maintain(kernel, Read, 0x4), None);
+    assert_eq!(maintain(user, Read, 0x4), Some((0xf, false)));
+    assert_eq!(maintain(kernel, Write, 0x4), Some((0xf, false)));
 }
 
 #[test]

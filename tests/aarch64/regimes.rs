@@ -157,3 +157,30 @@ fn encoded_invalidations_are_what_they_name() {
     assert_eq!(decode(0, 0, 6, 1, 5 << 39), None);
     assert_eq!([decode(0, 0, 7, 4, 0), decode(0, 3, 7, 0, 0), decode(0, 6, 7, 2, 0)], [None; 3]);
 }
+
+/// LDTR and STTR are EL0's at EL1, and at EL2 only while `HCR_EL2.{E2H,TGE}` are both set (C6.2, LDTR).
+#[test]
+fn unprivileged_accesses_are_el0s_where_the_level_has_an_el0() {
+    use softmmu::access::Access;
+    use softmmu::addr::VirtAddr;
+    use softmmu::arch::aarch64::Flavor;
+    // A page that EL0 may not use.
+    for (hcr, el, as_el0) in [
+        (0, ExceptionLevel::El1, true),
+        (E2H, ExceptionLevel::El1, true),
+        (E2H | TGE, ExceptionLevel::El2, true),
+        (E2H, ExceptionLevel::El2, false),
+        (0, ExceptionLevel::El2, false),
+    ] {
+        let registers = [
+            (Register::HcrEl2, hcr),
+            (Register::SctlrEl2, SCTLR),
+            (Register::TcrEl2, if hcr & E2H != 0 { TCR } else { 25 | 5 << 16 }),
+            (Register::Ttbr0El2, RAM),
+        ];
+        let mut mmu = core(Config::FULL, &registers, &page(DATA | AF));
+        enter(&mut mmu, el);
+        let access = Access { va: VirtAddr(8), len: 8, kind: Read, flavor: Flavor::Unprivileged };
+        assert_eq!(mmu.translate(&access).is_err(), as_el0, "{el:?}, HCR_EL2 {hcr:#x}");
+    }
+}

@@ -1,7 +1,10 @@
 //! Accesses.
 
 use softmmu::addr::VirtAddr;
-use softmmu::arch::aarch64::{Fault, Flavor, MemoryType, RegimeKind, Register, Status, Tlbi};
+use softmmu::arch::aarch64::{
+    Aarch64, Choices, Config, Fault, Flavor, MemoryType, RegimeKind, Register, Status, Tlbi,
+};
+use softmmu::mmu::Mmu;
 
 use crate::machine::{
     AF, BLOCK, Execute, GUEST, Machine, PAGE, RAM, RO, ROOTS, Read, S2, TCR, USER_MODE, Write, fault, refused,
@@ -43,6 +46,53 @@ fn device_memory_takes_no_misaligned_access() {
     m.write(Register::SctlrEl1, 0x30d0_0807);
     assert_eq!(refused(m.access(Read, 0x7004)), (0x21, 1));
     assert_eq!(refused(m.access(Read, 0x7008)), (0x7, 1));
+}
+
+/// What lies on a Device page of an access that begins on Normal memory faults with its own address, before a byte
+/// has moved: bytes of a misaligned access are accesses of their own, each with its page's type.
+#[test]
+fn device_memory_takes_no_upper_part_of_a_crossing_access() {
+    let mut m = Machine::new(TCR, 0);
+    m.page(0x1000, DATA | AF);
+    m.page(0x2000, DATA + 0x1000 | AF | DEVICE);
+    m.page(0x3000, DATA + 0x2000 | AF);
+    m.poke(DATA + 0xff8, 0x1111_1111_1111_1111);
+    for _ in 0..2 {
+        let store = fault(m.mmu.store(VirtAddr(0x1ffc), u64::MAX).expect_err("the second page is Device"));
+        assert_eq!((store.va, store.fsc(), store.second_stage), (VirtAddr(0x2000), 0x21, false));
+        assert_eq!(m.word(DATA + 0xff8), 0x1111_1111_1111_1111);
+        let load = fault(m.mmu.load::<u32>(VirtAddr(0x1fff)).expect_err("the second page is Device"));
+        assert_eq!((load.va, load.fsc()), (VirtAddr(0x2000), 0x21));
+        let first = fault(m.mmu.load::<u64>(VirtAddr(0x2ffc)).expect_err("the first page is Device"));
+        assert_eq!((first.va, first.fsc()), (VirtAddr(0x2ffc), 0x21));
+        m.mmu.load::<u64>(VirtAddr(0x2000)).expect("aligned");
+    }
+    let choices = Choices { crossing_keeps_type: true, ..Choices::MANUAL };
+    let (registers, pstate) = (*m.mmu.arch().registers(), m.mmu.arch().pstate());
+    let arch = Aarch64::with_state(Config::FULL.with_choices(choices), registers, pstate);
+    let mut mmu = Mmu::new(arch, m.mmu.memory(), ());
+    mmu.store(VirtAddr(0x1ffc), u64::MAX).expect("all of it is Normal");
+    assert_eq!(mmu.load::<u32>(VirtAddr(0x2000)), Ok(u32::MAX));
+    assert!(mmu.load::<u64>(VirtAddr(0x2ffc)).is_err(), "all of it is Device");
+}
+
+/// A run of bytes is as many byte accesses: nothing of it is misaligned.
+#[test]
+fn runs_of_bytes_are_never_misaligned() {
+    let mut m = Machine::new(TCR, 0);
+    m.page(0x1000, DATA | AF);
+    m.page(0x2000, DATA + 0x1000 | AF | DEVICE);
+    // SCTLR_EL1.A.
+    m.write(Register::SctlrEl1, 0x30d0_0807);
+    for len in 1..=17 {
+        let written: Vec<u8> = (0..len).collect();
+        for va in [0x1001, 0x1ffd, 0x2001] {
+            m.mmu.write_bytes(VirtAddr(va), &written).unwrap_or_else(|error| panic!("{len}: {error}"));
+            let mut read = vec![0; written.len()];
+            m.mmu.read_bytes(VirtAddr(va), &mut read).unwrap_or_else(|error| panic!("{len}: {error}"));
+            assert_eq!(read, written);
+        }
+    }
 }
 
 #[test]

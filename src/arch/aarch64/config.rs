@@ -126,9 +126,13 @@ pub struct Choices {
     /// `HCR_EL2.PTW` refuses a stage 1 descriptor in Device memory only after its stage 2 leaf was updated, and says
     /// level 0; otherwise it is one more permission of the leaf, at the leaf's level.
     pub walk_protection_last: bool,
-    /// A fetch from Device memory takes a Permission fault; otherwise it is an ordinary fetch (CONSTRAINED
-    /// UNPREDICTABLE, K1.2).
+    /// A fetch from Device memory takes a Permission fault, of the stage that makes it Device memory; otherwise it is an
+    /// ordinary fetch (CONSTRAINED UNPREDICTABLE, K1.2).
     pub fault_on_device_fetch: bool,
+    /// An access that crosses from a page of Normal memory into one of Device memory has the first page's type, and is
+    /// carried out; otherwise each part has its own page's, and an Alignment fault reports the second page (CONSTRAINED
+    /// UNPREDICTABLE, K1.2).
+    pub crossing_keeps_type: bool,
     /// A write to TCR, MAIR or VTCR that changes the register drops its regime's cached translations. The architecture
     /// asks software for the TLBI; to do it early is always allowed.
     pub drop_on_control_write: bool,
@@ -146,6 +150,7 @@ impl Choices {
         wxn_sees_pan: false,
         walk_protection_last: false,
         fault_on_device_fetch: false,
+        crossing_keeps_type: false,
         drop_on_control_write: true,
     };
 

@@ -92,7 +92,8 @@ pub enum Flavor {
     Unprivileged,
     /// An access that must be aligned to its size whatever the memory and `SCTLR_ELx.A` (exclusives, atomics).
     Aligned,
-    /// Cache maintenance by address, of the kind whose right it needs: PAN does not act on it, and its aborts say CM.
+    /// Cache maintenance by address: a write for invalidation, which needs the right to store, else a read, which only
+    /// EL0 needs the right to. PAN does not act on it, no address is misaligned, and its aborts say CM.
     CacheMaintenance,
 }
 
@@ -108,6 +109,8 @@ pub struct Context {
     /// Misaligned accesses fault before they are translated.
     aligned: bool,
     cache_maintenance: bool,
+    /// The access began on the page before.
+    upper_part: bool,
 }
 
 /// A change of control state.
@@ -223,14 +226,13 @@ impl Aarch64 {
     }
 }
 
-/// Whether a data access of a machine width is not aligned to it. Longer runs are no single access.
+/// Whether a data access of a machine width is not aligned to it, or is what is left of one that was not and crossed
+/// into this page. Longer runs are no single access.
 #[inline]
-fn is_unaligned(access: &Access<Flavor>) -> bool {
+fn is_unaligned(context: &Context, access: &Access<Flavor>) -> bool {
     let below = access.len.wrapping_sub(1);
-    access.va.0 & u64::from(below) != 0
-        && below < 16
-        && access.len & below == 0
-        && access.kind != AccessKind::Execute
+    let misaligned = access.va.0 & u64::from(below) != 0 && below < 16 && access.len & below == 0;
+    (misaligned || context.upper_part) && access.kind != AccessKind::Execute && !context.cache_maintenance
 }
 
 impl Arch for Aarch64 {
@@ -246,21 +248,26 @@ impl Arch for Aarch64 {
         let regime = &self.regime;
         let el0 = self.pstate.el == ExceptionLevel::El0;
         let two = regime.kind.two_ranges();
-        let as_el0 = flavor == Flavor::Unprivileged && !(self.pstate.uao && self.config.has(Features::UAO));
+        // At EL2 there is an EL0 to act as only while HCR_EL2.{E2H,TGE} are both set.
+        let has_el0 = self.pstate.el != ExceptionLevel::El2 || self.hcr & hcr::TGE != 0;
+        let as_el0 =
+            flavor == Flavor::Unprivileged && has_el0 && !(self.pstate.uao && self.config.has(Features::UAO));
         let user = two && (el0 || as_el0);
+        let cache_maintenance = flavor == Flavor::CacheMaintenance;
         let mode = Mode {
             user,
-            pan: two
-                && self.pstate.pan
-                && self.config.has(Features::PAN)
-                && flavor != Flavor::CacheMaintenance,
+            pan: two && self.pstate.pan && self.config.has(Features::PAN) && !cache_maintenance,
             epan: regime.sctlr & sctlr::EPAN != 0 && self.config.has(Features::PAN3),
             wxn: regime.sctlr & sctlr::WXN != 0,
             wxn_sees_pan: self.config.choices.wxn_sees_pan,
         };
         let fetch = kind == AccessKind::Execute;
         let [lower, upper] = [0, 1].map(|half| regime.tbi[half] && !(fetch && regime.tbid[half]));
-        let mut need = Rights::needed(kind, mode);
+        let mut need = match kind {
+            // Privileged code may clean what it may not read.
+            AccessKind::Read if cache_maintenance && !user => Rights::empty(),
+            _ => Rights::needed(kind, mode),
+        };
         need.set(Rights::UPPER, user && regime.e0pd[0]);
         need.set(Rights::LOWER, user && regime.e0pd[1]);
         Context {
@@ -269,13 +276,19 @@ impl Arch for Aarch64 {
             tags: u8::from(lower) | u8::from(upper) << 1,
             bare: !regime.stage1 && regime.stage2.is_none(),
             aligned: flavor == Flavor::Aligned || regime.sctlr & sctlr::A != 0,
-            cache_maintenance: flavor == Flavor::CacheMaintenance,
+            cache_maintenance,
+            upper_part: false,
         }
     }
 
     #[inline]
+    fn upper_part(&self, context: &Context) -> Context {
+        Context { upper_part: !self.config.choices.crossing_keeps_type, ..*context }
+    }
+
+    #[inline]
     fn lookup(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
-        if context.aligned && is_unaligned(access) {
+        if context.aligned && is_unaligned(context, access) {
             return Err(self.fault(context, access, Cause::stage1(Status::Alignment, 0)));
         }
         if context.bare {
@@ -287,7 +300,7 @@ impl Arch for Aarch64 {
 
     #[inline]
     fn permits(&self, context: &Context, access: &Access<Flavor>, entry: &TlbEntry) -> bool {
-        let unaligned = if is_unaligned(access) { Rights::UNALIGNED.bits() } else { 0 };
+        let unaligned = if is_unaligned(context, access) { Rights::UNALIGNED.bits() } else { 0 };
         (context.need.bits() | unaligned) & !entry.rights == 0
     }
 

@@ -56,9 +56,10 @@ bitflags::bitflags! {
             | Self::PRIV_EXECUTE_WXN_EPAN.bits();
         /// All EL0 fetches.
         const USER_FETCHES = Self::USER_EXECUTE.bits() | Self::USER_EXECUTE_WXN.bits();
+        /// All fetches.
+        const FETCHES = Self::PRIV_FETCHES.bits() | Self::USER_FETCHES.bits();
         /// Everything that permissions decide.
-        const ACCESSES = Self::READS.bits() | Self::WRITES.bits() | Self::PRIV_FETCHES.bits()
-            | Self::USER_FETCHES.bits();
+        const ACCESSES = Self::READS.bits() | Self::WRITES.bits() | Self::FETCHES.bits();
         /// The half that the address lies in.
         const HALVES = Self::LOWER.bits() | Self::UPPER.bits();
     }

@@ -69,8 +69,9 @@ impl Sizes {
             (true, _) => 48,
         };
         let out_of_range = txsz < minimum || txsz > maximum;
-        let bad =
-            out_of_range && (config.choices.fault_on_bad_txsz || config.has(Features::LVA) && txsz < minimum);
+        // Where the minimum is what a later extension allows, less is a fault for certain.
+        let strict = if second_stage { config.pa_bits == 52 } else { config.has(Features::LVA) };
+        let bad = out_of_range && (config.choices.fault_on_bad_txsz || strict && txsz < minimum);
         // The output size: PS limited by what the core has, and by what descriptors of the format can hold.
         let asked = u32::from(pa_size(ps.min(6) as u8).unwrap_or(52));
         let holds = if ds || granule == Granule::K64 { 52 } else { 48 };
@@ -134,7 +135,7 @@ pub(super) fn stage2_start(config: &Config, sizes: &Sizes, vtcr: u64) -> Option<
         (Granule::K4, 3) => 3,
         (Granule::K4, sl0) => 2 - sl0 as i8,
         (Granule::K16, 2) if config.pa_bits < 42 => return None,
-        (Granule::K16, 3) if !sizes.ds => return None,
+        (Granule::K16, 3) if !sizes.ds || config.pa_bits < 52 => return None,
         (Granule::K64, 2) if config.pa_bits < 44 => return None,
         (Granule::K64, 3) => return None,
         (Granule::K16 | Granule::K64, sl0) => 3 - sl0 as i8,

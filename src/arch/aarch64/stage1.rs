@@ -102,10 +102,12 @@ pub(super) fn translate<T: Tables>(
 
     // D8.15: alignment (by memory type), then permission, then anything of stage 2.
     let need = request.need & Rights::ACCESSES;
-    let device_fetch = request.fetch && choices.fault_on_device_fetch && attributes.is_device();
+    if choices.fault_on_device_fetch && attributes.is_device() {
+        rights -= Rights::FETCHES;
+    }
     let refused = if request.unaligned && attributes.is_device() {
         Some(Status::Alignment)
-    } else if !rights.contains(need) || device_fetch {
+    } else if !rights.contains(need) {
         Some(Status::Permission)
     } else {
         None

@@ -81,7 +81,10 @@ impl Stage2<'_> {
         let device = self.is_device(raw);
         // HCR_EL2.PTW: no descriptors in Device memory.
         let protected = self.protect_walks && request.descriptor && device;
-        let rights = Rights::second_stage(raw, self.xnx);
+        let mut rights = Rights::second_stage(raw, self.xnx);
+        if self.choices.fault_on_device_fetch && device {
+            rights -= Rights::FETCHES;
+        }
         let need = request.need & Rights::ACCESSES;
         let refused = if request.unaligned && device {
             Some(Status::Alignment)

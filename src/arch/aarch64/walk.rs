@@ -36,7 +36,7 @@ impl Aarch64 {
         let upper = upper && self.regime.kind.two_ranges();
         let fetch = access.kind == AccessKind::Execute;
         let (need, store) = (context.need, access.kind.writes());
-        let unaligned = is_unaligned(access);
+        let unaligned = is_unaligned(context, access);
         let request = stage1::Request { va, upper, need, store, fetch, unaligned };
         // E0PD is about the halves' tables: without tables nobody is kept out.
         let half = if !self.regime.kind.two_ranges() || !self.regime.stage1 {
@@ -99,6 +99,8 @@ impl Aarch64 {
             (64, None) => Granule::K4.bits(),
             (size, _) => trusted(size, first.run_bits, va, ipa),
         };
+        // Stage 1's Device memory keeps its alignment faults, also where stage 2 forces it to be Normal.
+        let mut device = first.attributes.is_device();
         let (pa, size, rights, attributes, run2) = match second {
             None => (ipa, size1, first.rights, first.attributes.effective(), 0),
             Some((stage2, second)) => {
@@ -111,8 +113,9 @@ impl Aarch64 {
                 (pa, size, first.rights & second.rights, attributes, run)
             }
         };
+        device |= attributes.is_device();
         let mut rights = rights | half;
-        rights.set(Rights::UNALIGNED, !attributes.is_device());
+        rights.set(Rights::UNALIGNED, !device);
         let page = !low_mask(size);
         TlbEntry {
             va: va & page,

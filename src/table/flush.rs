@@ -25,13 +25,21 @@ use crate::tlb::{Scope, Space, Span};
 
 /// One frame run on its way back to the allocator.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     frame: PhysAddr,
     order: u32,
     returned: AtomicBool,
 }
 
 impl Held {
+    pub(super) const fn new(frame: PhysAddr, order: u32) -> Self {
+        Self { frame, order, returned: AtomicBool::new(false) }
+    }
+
+    pub(super) const fn frame(&self) -> PhysAddr {
+        self.frame
+    }
+
     fn waiting(&mut self) -> Option<(PhysAddr, u32)> {
         (!*self.returned.get_mut()).then_some((self.frame, self.order))
     }
@@ -183,10 +191,12 @@ impl Flush {
             invalidate(&scope);
         }
         let mut outcome = Ok(());
-        for held in self.frames.iter().flat_map(|batch| &batch.0) {
-            match frames.free(held.frame, held.order) {
-                Ok(()) => held.returned.store(true, Ordering::Release),
-                Err(error) => outcome = outcome.and(Err(error)),
+        for batch in &self.frames {
+            for held in &batch.0 {
+                match frames.free(held.frame, held.order) {
+                    Ok(()) => held.returned.store(true, Ordering::Release),
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
             }
         }
         outcome
@@ -212,10 +222,11 @@ impl Quarantine {
 
     /// Puts freed table frames, each with its order, into a token for `stale`.
     pub fn hold(&mut self, stale: Stale, frames: impl IntoIterator<Item = (PhysAddr, u32)>) -> Flush {
-        let batch: Vec<Held> = frames
-            .into_iter()
-            .map(|(frame, order)| Held { frame, order, returned: AtomicBool::new(false) })
-            .collect();
+        self.hold_all(stale, frames.into_iter().map(|(frame, order)| Held::new(frame, order)).collect())
+    }
+
+    /// Puts freed table frames into a token for `stale`.
+    pub(super) fn hold_all(&mut self, stale: Stale, batch: Vec<Held>) -> Flush {
         if batch.is_empty() {
             return Flush::new(stale);
         }

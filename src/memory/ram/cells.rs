@@ -85,6 +85,9 @@ fn head(at: *mut u8, len: usize) -> usize {
     at.align_offset(8).min(len)
 }
 
+/// How many words of a run are moved at a time. Page tables are edited in runs, where every instruction counts.
+const STRIDE: usize = 8;
+
 /// Loads `out.len()` bytes, whole words at a time where they are aligned.
 ///
 /// # Safety
@@ -97,9 +100,18 @@ pub(super) unsafe fn load_run(at: *mut u8, out: &mut [u8]) {
         *byte = unsafe { load(at.add(offset), Width::W1, Ordering::Relaxed) } as u8;
         offset += 1;
     }
-    let mut words = rest.chunks_exact_mut(8);
+    let mut strides = rest.chunks_exact_mut(STRIDE * 8);
+    for stride in &mut strides {
+        for (n, word) in stride.chunks_exact_mut(8).enumerate() {
+            // SAFETY: eight bytes of the run, aligned since the head ended.
+            let value = unsafe { load(at.add(offset + n * 8), Width::W8, Ordering::Relaxed) };
+            word.copy_from_slice(&value.to_le_bytes());
+        }
+        offset += STRIDE * 8;
+    }
+    let mut words = strides.into_remainder().chunks_exact_mut(8);
     for word in &mut words {
-        // SAFETY: eight bytes of the run, aligned since the head ended.
+        // SAFETY: as above.
         let value = unsafe { load(at.add(offset), Width::W8, Ordering::Relaxed) };
         word.copy_from_slice(&value.to_le_bytes());
         offset += 8;
@@ -123,11 +135,19 @@ pub(super) unsafe fn store_run(at: *mut u8, data: &[u8]) {
         unsafe { store(at.add(offset), Width::W1, u64::from(byte)) };
         offset += 1;
     }
-    let mut words = rest.chunks_exact(8);
+    let value = |word: &[u8]| word.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+    let mut strides = rest.chunks_exact(STRIDE * 8);
+    for stride in &mut strides {
+        for (n, word) in stride.chunks_exact(8).enumerate() {
+            // SAFETY: eight bytes of the run, aligned since the head ended.
+            unsafe { store(at.add(offset + n * 8), Width::W8, value(word)) };
+        }
+        offset += STRIDE * 8;
+    }
+    let mut words = strides.remainder().chunks_exact(8);
     for word in &mut words {
-        let value = word.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        // SAFETY: eight bytes of the run, aligned since the head ended.
-        unsafe { store(at.add(offset), Width::W8, value) };
+        // SAFETY: as above.
+        unsafe { store(at.add(offset), Width::W8, value(word)) };
         offset += 8;
     }
     for &byte in words.remainder() {

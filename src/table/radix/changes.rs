@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::raw::{Run, store};
+use super::run::{RUN, Rise, Run, store};
+use crate::access::Width;
 use crate::memory::PhysMemory;
 use crate::radix::PteRef;
 use crate::table::EditError;
@@ -11,52 +12,95 @@ use crate::table::EditError;
 /// is linked. No walk of any hart sees a part of an edit that fails.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// Where each run of entries begins, and its length in bytes.
-    runs: Vec<(PteRef, usize)>,
-    old: Vec<u8>,
-    new: Vec<u8>,
+    runs: Vec<Change>,
+    /// The entries that are no rise.
+    bytes: Vec<u8>,
+}
+
+/// `count` entries from `at` on.
+#[derive(Clone, Copy)]
+struct Change {
+    at: PteRef,
+    count: usize,
+    old: Values,
+    new: Values,
+}
+
+/// What entries hold, or are to hold.
+#[derive(Clone, Copy)]
+pub(super) enum Values {
+    Rise(Rise),
+    /// What is saved from this place on.
+    Saved(usize),
 }
 
 impl Changes {
-    /// Adds the first `count` entries of `new` from `at` on, where those of `old` stand.
-    #[inline]
-    pub(super) fn add(&mut self, at: PteRef, old: &mut Run, new: &mut Run, count: usize) {
-        let (old, new) = (old.bytes(count), new.bytes(count));
-        self.runs.push((at, old.len()));
-        self.old.extend_from_slice(old);
-        self.new.extend_from_slice(new);
+    /// Saves the first `count` entries of a run.
+    pub(super) fn save(&mut self, run: &mut Run, count: usize) -> Values {
+        let place = self.bytes.len();
+        self.bytes.extend_from_slice(run.bytes(count));
+        Values::Saved(place)
     }
 
-    /// Adds the one entry `at`.
+    /// The `count` (at most a run's) entries from `at` on, which are `old`, are to be `new`.
+    #[inline]
+    pub(super) fn add(&mut self, at: PteRef, count: usize, old: Values, new: Values) {
+        self.runs.push(Change { at, count, old, new });
+    }
+
+    /// The one entry `at`, which is `old`, is to be `new`.
     pub(super) fn add_one(&mut self, at: PteRef, old: u64, new: u64) {
-        let wide = at.bytes as usize;
-        self.runs.push((at, wide));
-        self.old.extend(old.to_le_bytes().into_iter().take(wide));
-        self.new.extend(new.to_le_bytes().into_iter().take(wide));
+        self.add(at, 1, Values::Rise(Rise::flat(old)), Values::Rise(Rise::flat(new)));
     }
 
     /// Stores everything, or nothing if memory refuses a part.
     pub(super) fn commit<M: PhysMemory + ?Sized>(&self, memory: &M) -> Result<(), EditError> {
-        for (stored, outcome) in self.stores(memory, &self.new).enumerate() {
-            if outcome.is_err() {
+        let width = self.runs.first().and_then(|change| Width::from_bytes(change.at.bytes));
+        let mut maker = Maker { run: Run::new(width.unwrap_or(Width::W8)), made: (Rise::flat(0), RUN) };
+        for (done, change) in self.runs.iter().enumerate() {
+            let stored = self.store(memory, &mut maker, change, change.new);
+            if stored.is_err() {
                 // It took a store there a moment ago; a memory that refuses now has lost the table by itself.
-                self.stores(memory, &self.old).take(stored).for_each(drop);
-                return outcome;
+                for change in self.runs.iter().take(done) {
+                    let _ = self.store(memory, &mut maker, change, change.old);
+                }
+                return stored;
             }
         }
         Ok(())
     }
 
-    /// Stores each run from `bytes`, lazily.
-    fn stores<'a, M: PhysMemory + ?Sized>(
-        &'a self,
-        memory: &'a M,
-        mut bytes: &'a [u8],
-    ) -> impl Iterator<Item = Result<(), EditError>> + 'a {
-        self.runs.iter().map(move |&(at, len)| {
-            let (these, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
-            bytes = rest;
-            store(memory, at, these)
-        })
+    fn store<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        maker: &mut Maker,
+        change: &Change,
+        values: Values,
+    ) -> Result<(), EditError> {
+        let bytes = match values {
+            Values::Rise(rise) => maker.make(rise, change.count),
+            Values::Saved(place) => {
+                let saved = self.bytes.get(place..).unwrap_or_default();
+                let len = change.count * change.at.bytes as usize;
+                saved.get(..len).unwrap_or(saved)
+            }
+        };
+        store(memory, change.at, bytes)
+    }
+}
+
+/// Makes rises, keeping the last: what an edit stores is often the same over and over.
+struct Maker {
+    run: Run,
+    made: (Rise, usize),
+}
+
+impl Maker {
+    fn make(&mut self, rise: Rise, count: usize) -> &[u8] {
+        if self.made.0 != rise || self.made.1 < count {
+            self.run.rise(rise, count);
+            self.made = (rise, count);
+        }
+        self.run.bytes(count)
     }
 }

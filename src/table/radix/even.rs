@@ -3,17 +3,15 @@
 //! Most tables are mostly that, and such a run need not be looked at entry by entry: one subtraction each says that
 //! the entries rise evenly, and both ends say what all of them are.
 
-use super::raw::Run;
+use super::run::{Rise, Run};
 use crate::addr::PhysAddr;
 use crate::radix::{Encode, EncodeError, Entry, Perms};
 
 /// The entries of pages of one level that follow one another.
 #[derive(Clone, Copy)]
 pub(super) struct Even {
-    /// The first entry.
-    pub(super) first: u64,
-    /// By how much each entry is more than the one before.
-    pub(super) step: u64,
+    /// The entries.
+    pub(super) rise: Rise,
     /// Where the first page lies.
     pub(super) base: u64,
     /// What every one of them allows.
@@ -51,10 +49,11 @@ impl Even {
     ) -> Result<Option<Self>, EncodeError> {
         let leaf =
             |n: u64| format.encode_leaf(PhysAddr(base.wrapping_add(n << format.shift(level))), level, perms);
-        let (first, last) = (leaf(0)?, leaf(count.saturating_sub(1))?);
-        let step = if count > 1 { leaf(1)?.wrapping_sub(first) } else { 0 };
-        let ends = first.wrapping_add(step.wrapping_mul(count.saturating_sub(1))) == last;
-        Ok(ends.then_some(Self { first, step, base, perms }))
+        let further = count.saturating_sub(1);
+        let (first, last) = (leaf(0)?, leaf(further)?);
+        let step = if further > 0 { leaf(1)?.wrapping_sub(first) } else { 0 };
+        let rise = Rise { first, step };
+        Ok((rise.get(further) == last).then_some(Self { rise, base, perms }))
     }
 
     /// What the first `count` entries of a run of `level` are, if they are such leaves.
@@ -72,23 +71,22 @@ impl Even {
         let Entry::Leaf { base, size_bits } = format.decode(first, level) else { return None };
         let perms = format.perms(first, level);
         // What the entries must differ by is the format's to say: a table could let its flags count.
-        let step = step(format, level, base, perms, known)?;
+        let rise = Rise { first, step: step(format, level, base, perms, known)? };
         let end = Entry::Leaf { base: base.wrapping_add((further as u64) << shift), size_bits };
-        let even = size_bits == shift && format.decode(last, level) == end && run.rises(step, count);
-        even.then_some(Self { first, step, base, perms })
+        let even = size_bits == shift && format.decode(last, level) == end && run.rises(rise, count);
+        even.then_some(Self { rise, base, perms })
     }
 
-    /// What a change of flags, which knows nothing of addresses, makes of the run: its first entry and its step.
+    /// What a change of flags, which knows nothing of addresses, makes of the run.
     pub(super) fn map<E>(
         &self,
         count: usize,
         mut change: impl FnMut(u64) -> Result<u64, E>,
-    ) -> Result<Option<(u64, u64)>, E> {
-        let entry = |n: u64| self.first.wrapping_add(self.step.wrapping_mul(n));
+    ) -> Result<Option<Rise>, E> {
         let further = (count as u64).saturating_sub(1);
-        let (first, second, last) = (change(entry(0))?, change(entry(1))?, change(entry(further))?);
-        let step = second.wrapping_sub(first);
-        let ends = first.wrapping_add(step.wrapping_mul(further)) == last;
-        Ok((ends && (step == self.step || step == 0)).then_some((first, step)))
+        let (first, second) = (change(self.rise.get(0))?, change(self.rise.get(1))?);
+        let rise = Rise { first, step: second.wrapping_sub(first) };
+        let ends = rise.get(further) == change(self.rise.get(further))?;
+        Ok((ends && (rise.step == self.rise.step || rise.step == 0)).then_some(rise))
     }
 }

@@ -1,8 +1,10 @@
 //! Mapping a range: the largest pages that fit, filled in runs.
 
+use super::changes::Values;
 use super::even::Even;
 use super::range::{Edit, Span};
-use super::raw::{Run, put, read, runs, width};
+use super::raw::{put, read};
+use super::run::{Rise, Run, runs, width};
 use crate::addr::{PhysAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
@@ -67,15 +69,13 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let even = Even::encode(&format, level, base, count, fill.perms)?;
         let index = self.index(level, first);
         let absent = format.absent(level);
-        let mut old = Run::new(width(&format));
         let mut new = Run::new(width(&format));
         for (start, count) in runs(index..index + count) {
             let at = self.entry(table, level, start);
             let from = start - index;
+            let even = even.map(|even| even.rise.from(from));
             match even {
-                Some(even) => {
-                    new.rise(even.first.wrapping_add(even.step.wrapping_mul(from)), even.step, count);
-                }
+                Some(rise) => new.rise(rise, count),
                 None => {
                     for n in 0..count {
                         let page = base.wrapping_add((from + n as u64) << format.shift(level));
@@ -87,7 +87,13 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                 new.store(self.memory, at, count)?;
                 continue;
             }
+            let mut old = Run::new(width(&format));
             old.load(self.memory, at, count)?;
+            let nothing = Rise::flat(absent);
+            if let Some(rise) = even.filter(|_| old.rises(nothing, count)) {
+                self.changes.add(at, count, Values::Rise(nothing), Values::Rise(rise));
+                continue;
+            }
             for n in 0..count {
                 let raw = old.get(n);
                 if raw == absent {
@@ -111,7 +117,8 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                     }
                 }
             }
-            self.changes.add(at, &mut old, &mut new, count);
+            let (old, new) = (self.changes.save(&mut old, count), self.changes.save(&mut new, count));
+            self.changes.add(at, count, old, new);
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ mod fill;
 mod range;
 mod raw;
 mod rewrite;
+mod run;
 mod single;
+mod unlinked;
 mod visit;
 
 use core::ops::ControlFlow;

@@ -5,16 +5,18 @@
 //! what it stores in tables that were there waits in [`Changes`] until nothing can fail any more; tables that it
 //! unlinks are only collected, to travel in the token.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::RadixTable;
 use super::changes::Changes;
 use super::fill::Fill;
 use super::raw::{Fresh, entry, order};
+use super::unlinked::Unlinked;
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, EncodeError, Leaf, Perms, PteRef};
+use crate::table::flush::Held;
 use crate::table::{EditError, Flush, KEPT, RadixWalker, Stale, Walker};
 
 /// Translated address bits `first..=last`, without the bits above that merely repeat a sign.
@@ -47,11 +49,9 @@ pub(super) struct Edit<'e, F, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized
     pub(super) memory: &'e M,
     pub(super) changes: Changes,
     pub(super) fresh: Fresh<'e, A>,
-    /// Tables unlinked, with the order of their frames. The root is in it, so that a table that points back at it
-    /// does not free it; [`finish`](Self::finish) takes it out.
-    pub(super) freed: BTreeMap<u64, u32>,
-    root: u64,
-    frame_size: PageSize,
+    pub(super) unlinked: Unlinked,
+    pub(super) root: u64,
+    pub(super) frame_size: PageSize,
 }
 
 impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, M, A> {
@@ -68,10 +68,14 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         entry(&self.format, table, level, index)
     }
 
-    /// Notes that the table is unlinked; `false` if it was already.
-    pub(super) fn free(&mut self, table: u64, level: u32) -> bool {
+    /// Notes that the table is unlinked; `false` if what is below it needs no further look.
+    pub(super) fn unlink(&mut self, table: u64, level: u32) -> bool {
         let order = order(&self.format, level, self.frame_size);
-        self.freed.insert(table, order).is_none()
+        if level == 0 {
+            self.unlinked.last_level(table, order);
+            return false;
+        }
+        self.unlinked.upper(table, order)
     }
 
     /// The leaf that is in the way at `at`, as an error.
@@ -89,12 +93,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         EditError::AlreadyMapped { va, page: page.va, pa: page.pa, size: page.size }
     }
 
-    /// Does it. Yields the tables that are unlinked.
-    fn finish(mut self) -> Result<BTreeMap<u64, u32>, EditError> {
+    /// Does it. Yields the tables that are unlinked, each once.
+    fn finish(self) -> Result<Vec<Held>, EditError> {
         self.changes.commit(self.memory)?;
         self.fresh.keep();
-        self.freed.remove(&self.root);
-        Ok(self.freed)
+        Ok(self.unlinked.into_frames())
     }
 }
 
@@ -112,7 +115,7 @@ impl<F: Encode> RadixTable<F> {
             memory,
             changes: Changes::default(),
             fresh: Fresh::new(frames),
-            freed: BTreeMap::from([(self.root.0, 0)]),
+            unlinked: Unlinked::new(self.root.0),
             root: self.root.0,
             frame_size: self.frame_size,
         }
@@ -214,6 +217,6 @@ impl<F: Encode> RadixTable<F> {
             globals: true,
             leaves_only: freed.is_empty(),
         };
-        Ok(self.quarantine.hold(stale, freed.into_iter().map(|(table, order)| (PhysAddr(table), order))))
+        Ok(self.quarantine.hold_all(stale, freed))
     }
 }

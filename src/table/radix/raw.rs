@@ -1,8 +1,9 @@
-//! Raw entries in memory: atomic changes of one entry, runs of entries as bytes, and fresh tables.
+//! Raw entries in memory: atomic changes of one entry, and fresh tables.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::run::{RUN, Rise, Run, runs, width};
 use crate::access::Width;
 use crate::addr::{PageSize, PhysAddr};
 use crate::frame::FrameAllocator;
@@ -13,144 +14,11 @@ use crate::table::EditError;
 /// How often one entry is tried again that other harts keep changing.
 const MAX_RACES: u32 = 1 << 16;
 
-/// Entries are moved between table and code in runs of at most so many: enough that what a run costs by itself does
-/// not count.
-pub(super) const RUN: usize = 256;
-
-/// `$body` with `$int` as the integer of that width and `$wide` as its bytes.
-macro_rules! by_width {
-    ($width:expr, |$int:ident, $wide:ident| $body:expr) => {
-        match $width {
-            Width::W1 => by_width!(@ u8, $int, $wide, $body),
-            Width::W2 => by_width!(@ u16, $int, $wide, $body),
-            Width::W4 => by_width!(@ u32, $int, $wide, $body),
-            Width::W8 => by_width!(@ u64, $int, $wide, $body),
-        }
-    };
-    (@ $type:ident, $int:ident, $wide:ident, $body:expr) => {{
-        #[allow(dead_code, reason = "not every body needs the type")]
-        type $int = $type;
-        const $wide: usize = size_of::<$type>();
-        $body
-    }};
-}
-
-/// A run of entries as they stand in memory: little-endian, `width` bytes each.
-pub(super) struct Run {
-    bytes: [u8; RUN * 8],
-    width: Width,
-}
-
-impl Run {
-    pub(super) const fn new(width: Width) -> Self {
-        Self { bytes: [0; RUN * 8], width }
-    }
-
-    /// The bytes of the first `count` (at most [`RUN`]) entries.
-    #[inline]
-    pub(super) fn bytes(&mut self, count: usize) -> &mut [u8] {
-        let len = (count * self.width.bytes() as usize).min(self.bytes.len());
-        &mut self.bytes[..len]
-    }
-
-    /// Entry `n`; zero where there is none.
-    #[inline]
-    pub(super) fn get(&self, n: usize) -> u64 {
-        by_width!(self.width, |Int, WIDE| {
-            let mut raw = [0; 8];
-            if let Some(entry) = self.bytes.get(n * WIDE..n * WIDE + WIDE) {
-                raw[..WIDE].copy_from_slice(entry);
-            }
-            u64::from_le_bytes(raw)
-        })
-    }
-
-    /// Makes entry `n` read `raw`.
-    #[inline]
-    pub(super) fn set(&mut self, n: usize, raw: u64) {
-        by_width!(self.width, |Int, WIDE| {
-            if let Some(entry) = self.bytes.get_mut(n * WIDE..n * WIDE + WIDE) {
-                entry.copy_from_slice(&(raw as Int).to_le_bytes());
-            }
-        });
-    }
-
-    /// Loads the first `count` entries from `at` on.
-    #[inline]
-    pub(super) fn load<M: PhysMemory + ?Sized>(
-        &mut self,
-        memory: &M,
-        at: PteRef,
-        count: usize,
-    ) -> Result<(), EditError> {
-        let pa = PhysAddr(at.addr);
-        let loaded = memory.read_bytes(pa, self.bytes(count));
-        loaded.map_err(|error| EditError::Table { at: pa, level: at.level, error })
-    }
-
-    /// Stores the first `count` entries from `at` on.
-    #[inline]
-    pub(super) fn store<M: PhysMemory + ?Sized>(
-        &mut self,
-        memory: &M,
-        at: PteRef,
-        count: usize,
-    ) -> Result<(), EditError> {
-        store(memory, at, self.bytes(count))
-    }
-
-    /// Makes the first `count` entries rise by `step` from `raw` on.
-    #[inline]
-    pub(super) fn rise(&mut self, raw: u64, step: u64, count: usize) {
-        by_width!(self.width, |Int, WIDE| {
-            let mut next = raw as Int;
-            for entry in self.bytes(count).chunks_exact_mut(WIDE) {
-                entry.copy_from_slice(&next.to_le_bytes());
-                next = next.wrapping_add(step as Int);
-            }
-        });
-    }
-
-    /// Whether the first `count` entries rise by `step`.
-    #[inline]
-    pub(super) fn rises(&mut self, step: u64, count: usize) -> bool {
-        let first = self.get(0);
-        by_width!(self.width, |Int, WIDE| {
-            let (mut wanted, mut differs) = (first as Int, 0);
-            for bytes in self.bytes(count).chunks_exact(WIDE) {
-                let mut entry = [0; WIDE];
-                entry.copy_from_slice(bytes);
-                differs |= Int::from_le_bytes(entry) ^ wanted;
-                wanted = wanted.wrapping_add(step as Int);
-            }
-            differs == 0
-        })
-    }
-}
-
 /// The entry `index` of the `table` of `level`.
 pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -> PteRef {
     let bytes = format.pte_bytes();
     let addr = table.wrapping_add(index.wrapping_mul(u64::from(bytes)));
     PteRef { addr, bytes, level, stage: Stage::First }
-}
-
-/// Cuts entries into runs: the first index of each and its length.
-pub(super) fn runs(entries: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
-    let end = entries.end;
-    entries.step_by(RUN).map(move |first| (first, (end - first).min(RUN as u64) as usize))
-}
-
-/// The width of a format's entries.
-pub(super) fn width<F: Format>(format: &F) -> Width {
-    Width::from_bytes(format.pte_bytes()).unwrap_or(Width::W8)
-}
-
-/// Stores `bytes`, whole entries, from `at` on.
-#[inline]
-pub(super) fn store<M: PhysMemory + ?Sized>(memory: &M, at: PteRef, bytes: &[u8]) -> Result<(), EditError> {
-    let pa = PhysAddr(at.addr);
-    memory.write_bytes(pa, bytes).map_err(|error| EditError::Table { at: pa, level: at.level, error })
 }
 
 /// How many entries a table of `level` has.
@@ -180,17 +48,27 @@ pub(in crate::table) fn put<M: PhysMemory + ?Sized>(
 pub(in crate::table) fn swap<M: PhysMemory + ?Sized>(
     memory: &M,
     at: PteRef,
+    change: impl FnMut(u64) -> Result<u64, EditError>,
+) -> Result<u64, EditError> {
+    swap_from(memory, at, read(memory, at)?, change)
+}
+
+/// As [`swap`], for an entry that read `found` a moment ago.
+#[inline]
+pub(super) fn swap_from<M: PhysMemory + ?Sized>(
+    memory: &M,
+    at: PteRef,
+    mut found: u64,
     mut change: impl FnMut(u64) -> Result<u64, EditError>,
 ) -> Result<u64, EditError> {
     let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
     let pa = PhysAddr(at.addr);
-    let refused = |error| EditError::Table { at: pa, level: at.level, error };
-    let mut found = memory.read_pte(pa, width).map_err(refused)?;
     for _ in 0..MAX_RACES {
         let new = change(found)?;
-        match memory.compare_exchange(pa, width, found, new).map_err(refused)? {
-            Ok(()) => return Ok(found),
-            Err(now) => found = now,
+        match memory.compare_exchange(pa, width, found, new) {
+            Ok(Ok(())) => return Ok(found),
+            Ok(Err(now)) => found = now,
+            Err(error) => return Err(EditError::Table { at: pa, level: at.level, error }),
         }
     }
     Err(EditError::Contended { at: pa })
@@ -216,7 +94,7 @@ pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     let mut run = Run::new(width(format));
     for (first, count) in runs(0..but.start).chain(runs(but.end..total)) {
         run.load(memory, entry(format, table, level, first), count)?;
-        if run.get(0) != absent || !run.rises(0, count) {
+        if !run.rises(Rise::flat(absent), count) {
             return Ok(false);
         }
     }
@@ -251,7 +129,7 @@ impl<'a, A: FrameAllocator + ?Sized> Fresh<'a, A> {
     ) -> Result<PhysAddr, EditError> {
         let table = self.take(format, level)?;
         let mut run = Run::new(width(format));
-        run.rise(format.absent(level), 0, RUN);
+        run.rise(Rise::flat(format.absent(level)), RUN);
         for (first, count) in runs(0..entries(format, level)) {
             run.store(memory, entry(format, table.0, level, first), count)?;
         }

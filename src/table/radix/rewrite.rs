@@ -1,22 +1,28 @@
 //! Unmapping and protecting a range: leaves are rewritten in runs, large pages split at the range's ends, and tables
 //! that a range covers dropped without a look at what they map.
 
+use core::ops::Range;
+
+use super::changes::Values;
 use super::even::{Even, Step};
 use super::range::{Edit, Span};
-use super::raw::{RUN, Run, entries, is_empty, read, runs, width};
+use super::raw::{entries, is_empty, order, read};
+use super::run::{RUN, Rise, Run, runs, width};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
-use crate::radix::{Encode, EncodeError, Entry};
+use crate::radix::{Encode, EncodeError, Entry, PteRef};
 use crate::table::EditError;
 
-/// What became of a table.
+/// What became of a table, or of a run of its entries.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Done {
     /// Some entry is another now.
     pub(super) changed: bool,
-    /// Nothing is left in it.
-    pub(super) emptied: bool,
+    /// Something is left where the span is.
+    left: bool,
+    /// Nothing is left in the table.
+    emptied: bool,
 }
 
 impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, M, A> {
@@ -29,86 +35,166 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         span: Span,
         leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
     ) -> Result<Done, EditError> {
+        let (first, last) = (self.index(level, span.first), self.index(level, span.last));
+        let mut done = Done::default();
+        if first == last && level > 0 && !span.is_whole(self.format.shift(level)) {
+            // The range lies deep below one entry, as most do: no run to be gone through, unless that is a large page.
+            let at = self.entry(table, level, first);
+            let raw = read(self.memory, at)?;
+            if let Entry::Table(next) = self.format.decode(raw, level) {
+                let below = self.rewrite::<DROP>(next, level - 1, span, leaf)?;
+                let became = self.unlink_emptied(next, below, at, raw);
+                if became != raw {
+                    self.changes.add_one(at, raw, became);
+                }
+                done = Done { changed: below.changed, left: became == raw, emptied: false };
+                return self.emptied::<DROP>(table, level, first..last + 1, done);
+            }
+        }
+        let mut step = Step::default();
+        for run in runs(first..last + 1) {
+            let part = self.rewrite_run::<DROP>((table, level), run, span, &mut step, leaf)?;
+            done.changed |= part.changed;
+            done.left |= part.left;
+        }
+        self.emptied::<DROP>(table, level, first..last + 1, done)
+    }
+
+    /// Looks whether a table holds nothing any more, after its `entries` were rewritten.
+    fn emptied<const DROP: bool>(
+        &self,
+        table: u64,
+        level: u32,
+        entries: Range<u64>,
+        done: Done,
+    ) -> Result<Done, EditError> {
+        // The root stays, whatever is left in it.
+        let counts = DROP && !done.left && level < self.format.top_level();
+        let emptied = counts && is_empty(self.memory, &self.format, table, level, entries)?;
+        Ok(Done { emptied, ..done })
+    }
+
+    /// What becomes of the entry `raw` that links the table `next`, once that is rewritten.
+    fn unlink_emptied(&mut self, next: u64, below: Done, at: PteRef, raw: u64) -> u64 {
+        // The root is nobody's to free: a link to it stays.
+        if !below.emptied || next == self.root {
+            return raw;
+        }
+        self.unlink(next, at.level - 1);
+        self.format.absent(at.level)
+    }
+
+    /// Rewrites the `count` entries from `start` on.
+    fn rewrite_run<const DROP: bool>(
+        &mut self,
+        (table, level): (u64, u32),
+        (start, count): (u64, usize),
+        span: Span,
+        step: &mut Step,
+        leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
+    ) -> Result<Done, EditError> {
         let format = self.format;
         let absent = format.absent(level);
         let shift = format.shift(level);
-        let (first, last) = (self.index(level, span.first), self.index(level, span.last));
-        let mut done = Done::default();
-        let mut left = false;
-        let mut old = Run::new(width(&format));
-        let mut new = Run::new(width(&format));
-        let mut step = Step::default();
-        for (start, count) in runs(first..last + 1) {
-            let at = self.entry(table, level, start);
-            old.load(self.memory, at, count)?;
-            let ends = level == 0
-                || span.part(span.first, shift).is_whole(shift)
-                    && span.part(span.last, shift).is_whole(shift);
-            let even = if ends { Even::decode(&format, level, &mut old, count, &mut step) } else { None };
-            if let Some(even) = even {
-                if let Some((became, step)) = even.map(count, |raw| leaf(&format, raw, level))? {
-                    left |= became != absent || step != 0;
-                    if became != even.first {
-                        new.rise(became, step, count);
-                        self.changes.add(at, &mut old, &mut new, count);
-                        done.changed = true;
-                    }
-                    continue;
-                }
+        let first = self.index(level, span.first);
+        let at = self.entry(table, level, start);
+        let mut run = Run::new(width(&format));
+        run.load(self.memory, at, count)?;
+        // Only the ends of the span can cover less than their entry.
+        let ends = [span.first, span.last].map(|end| span.part(end, shift));
+        if level == 0 || ends.into_iter().all(|end| end.is_whole(shift)) {
+            let done = self.rewrite_leaves::<DROP>(at, &mut run, count, step, leaf)?;
+            if let Some(done) = done {
+                return Ok(done);
             }
-            let mut touched = false;
-            for n in 0..count.min(RUN) {
-                let raw = old.get(n);
-                new.set(n, raw);
-                if raw == absent {
-                    continue;
-                }
-                // Only the ends of the span can cover less than their entry.
-                let index = start + n as u64;
-                let entry = (span.first & !low_mask(shift)) + ((index - first) << shift);
-                let part = if level == 0 { None } else { Some(span.part(entry, shift)) };
-                let whole = part.is_none_or(|part| part.is_whole(shift));
-                let became = match format.decode(raw, level) {
-                    // What software keeps in an absent entry is not ours to drop.
-                    Entry::Absent => raw,
-                    Entry::Leaf { base: _, size_bits } if whole && size_bits <= shift => {
-                        leaf(&format, raw, level)?
-                    }
-                    Entry::Leaf { base, size_bits } => {
-                        let raw = self.detach(table, level, (entry, index), (raw, base, size_bits), span)?;
-                        match part {
-                            Some(part) if !whole => self.split::<DROP>(level, part, raw, leaf)?,
-                            _ => leaf(&format, raw, level)?,
-                        }
-                    }
-                    Entry::Table(next) if level > 0 => {
-                        if DROP && whole {
-                            self.collect(next, level - 1)?;
-                            absent
-                        } else {
-                            let below = self.rewrite::<DROP>(next, level - 1, part.unwrap_or(span), leaf)?;
-                            done.changed |= below.changed;
-                            if below.emptied && self.free(next, level - 1) { absent } else { raw }
-                        }
-                    }
-                    Entry::Reserved | Entry::Table(_) => {
-                        let at = PhysAddr(self.entry(table, level, index).addr);
-                        return Err(EditError::Reserved { at, level, raw });
-                    }
-                };
-                new.set(n, became);
-                touched |= became != raw;
-                left |= became != absent;
-            }
-            if touched {
-                self.changes.add(at, &mut old, &mut new, count);
-            }
-            done.changed |= touched;
         }
-        // The root stays, whatever is left in it.
-        let counts = DROP && !left && level < format.top_level();
-        done.emptied = counts && is_empty(self.memory, &format, table, level, first..last + 1)?;
+
+        let mut done = Done::default();
+        let mut old = None;
+        for n in 0..count.min(RUN) {
+            let raw = run.get(n);
+            if raw == absent {
+                continue;
+            }
+            let index = start + n as u64;
+            let entry = (span.first & !low_mask(shift)) + ((index - first) << shift);
+            let part = if level == 0 { None } else { Some(span.part(entry, shift)) };
+            let whole = part.is_none_or(|part| part.is_whole(shift));
+            let became = match format.decode(raw, level) {
+                // What software keeps in an absent entry is not ours to drop.
+                Entry::Absent => raw,
+                Entry::Leaf { base: _, size_bits } if whole && size_bits <= shift => {
+                    leaf(&format, raw, level)?
+                }
+                Entry::Leaf { base, size_bits } => {
+                    let raw = self.detach(table, level, (entry, index), (raw, base, size_bits), span)?;
+                    match part {
+                        Some(part) if !whole => self.split::<DROP>(level, part, raw, leaf)?,
+                        _ => leaf(&format, raw, level)?,
+                    }
+                }
+                Entry::Table(next) if level > 0 && DROP && whole => {
+                    self.collect(next, level - 1)?;
+                    absent
+                }
+                Entry::Table(next) if level > 0 => {
+                    let below = self.rewrite::<DROP>(next, level - 1, part.unwrap_or(span), leaf)?;
+                    done.changed |= below.changed;
+                    self.unlink_emptied(next, below, self.entry(table, level, index), raw)
+                }
+                Entry::Reserved | Entry::Table(_) => {
+                    let at = PhysAddr(self.entry(table, level, index).addr);
+                    return Err(EditError::Reserved { at, level, raw });
+                }
+            };
+            done.left |= became != absent;
+            if became != raw {
+                old = old.or_else(|| Some(self.changes.save(&mut run, count)));
+                run.set(n, became);
+            }
+        }
+        if let Some(old) = old {
+            let new = self.changes.save(&mut run, count);
+            self.changes.add(at, count, old, new);
+            done.changed = true;
+        }
         Ok(done)
+    }
+
+    /// Rewrites the first `count` entries of a run at once, if they are leaves that differ by their pages alone, or
+    /// are to go and are leaves at all.
+    fn rewrite_leaves<const DROP: bool>(
+        &mut self,
+        at: PteRef,
+        run: &mut Run,
+        count: usize,
+        step: &mut Step,
+        leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
+    ) -> Result<Option<Done>, EditError> {
+        let (format, level) = (self.format, at.level);
+        let nothing = Rise::flat(format.absent(level));
+        if let Some(even) = Even::decode(&format, level, run, count, step) {
+            if let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? {
+                let changed = new != even.rise;
+                if changed {
+                    self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
+                }
+                return Ok(Some(Done { changed, left: new != nothing, emptied: false }));
+            }
+        }
+        let size = format.shift(level);
+        let is_page =
+            |raw| matches!(format.decode(raw, level), Entry::Leaf { size_bits, .. } if size_bits == size);
+        let mut pages = true;
+        if DROP {
+            run.each(count, |raw| pages &= is_page(raw));
+        }
+        if DROP && pages {
+            let old = self.changes.save(run, count);
+            self.changes.add(at, count, old, Values::Rise(nothing));
+            return Ok(Some(Done { changed: true, ..Done::default() }));
+        }
+        Ok(None)
     }
 
     /// The leaf of one entry by itself: several entries that form one page of which the span covers only some are
@@ -183,17 +269,34 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         Ok(link)
     }
 
-    /// Collects the `table` of `level` and all below it to be freed. Last-level tables are not even read; a table met
-    /// twice, as only a damaged tree has it, is collected once.
+    /// Notes the `table` of `level` and all below it as unlinked. Last-level tables are not even read, and the others
+    /// are gone through once, though a damaged tree may link them more often.
     fn collect(&mut self, table: u64, level: u32) -> Result<(), EditError> {
-        if !self.free(table, level) || level == 0 {
+        if !self.unlink(table, level) {
             return Ok(());
         }
-        let mut run = Run::new(width(&self.format));
-        for (start, count) in runs(0..entries(&self.format, level)) {
+        let format = self.format;
+        let order = order(&format, 0, self.frame_size);
+        let entries = entries(&format, level);
+        if level == 1 {
+            self.unlinked.reserve(entries as usize);
+        }
+        let mut run = Run::new(width(&format));
+        for (start, count) in runs(0..entries) {
             run.load(self.memory, self.entry(table, level, start), count)?;
+            if Even::decode(&format, level, &mut run, count, &mut Step::default()).is_some() {
+                continue;
+            }
+            if level == 1 {
+                run.each(count, |raw| {
+                    if let Entry::Table(next) = format.decode(raw, 1) {
+                        self.unlinked.last_level(next, order);
+                    }
+                });
+                continue;
+            }
             for n in 0..count {
-                if let Entry::Table(next) = self.format.decode(run.get(n), level) {
+                if let Entry::Table(next) = format.decode(run.get(n), level) {
                     self.collect(next, level - 1)?;
                 }
             }

@@ -5,7 +5,8 @@ use core::ops::ControlFlow;
 use super::RadixTable;
 use super::even::{Even, Step};
 use super::range::Span;
-use super::raw::{Run, entry, runs, width};
+use super::raw::entry;
+use super::run::{Run, runs, width};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, Entry};
@@ -33,7 +34,7 @@ impl<F: Encode> RadixTable<F> {
             let mut va = (span.first & !low_mask(shift)) + ((start - first) << shift);
             if let Some(even) = Even::decode(&format, level, &mut run, count, &mut step) {
                 let size = PageSize::from_bits(shift).unwrap_or(PageSize::SIZE_4K);
-                let (mut va, mut pa, mut raw) = (high | va, even.base, even.first);
+                let (mut va, mut pa, mut raw) = (high | va, even.base, even.rise.first);
                 for _ in 0..count {
                     let page = Mapping { va: VirtAddr(va), pa: PhysAddr(pa), size, perms: even.perms, raw };
                     let seen = visit(page);
@@ -42,7 +43,7 @@ impl<F: Encode> RadixTable<F> {
                     }
                     va = va.wrapping_add(1 << shift);
                     pa = pa.wrapping_add(1 << shift);
-                    raw = raw.wrapping_add(even.step);
+                    raw = raw.wrapping_add(even.rise.step);
                 }
                 continue;
             }

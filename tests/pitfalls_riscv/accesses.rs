@@ -68,3 +68,21 @@ fn p29_rv32_addresses_wrap_at_the_top() {
     assert_eq!(hart.mmu.load::<u64>(VirtAddr(0xffff_fffc)).ok(), Some(0x4444_3333_2222_1111));
     assert_eq!(hart.mmu.load::<u64>(VirtAddr(0x1_0000_0000)).ok(), Some(0x4444_3333));
 }
+
+/// As addresses of accesses have only 32 bits there, those of fences have too.
+#[test]
+fn p19_rv32_fences_name_addresses_of_32_bits() {
+    let ram = Ram::new(softmmu::addr::PhysAddr(RAM), SIZE).expect("16 MiB");
+    let mut hart = Hart::over(ram, Config::rv32());
+    let root = RAM + 0x2000;
+    let megapage = |pa: u64| pa >> 22 << 20 | OPEN;
+    hart.control(Control::Satp(1 << 31 | root >> 12));
+    // The last 4 MiB.
+    hart.poke(root + 0xff8, megapage(RAM) << 32);
+    assert_eq!(hart.access(Read, 0xffff_f000), Ok(RAM + 0x3f_f000));
+    hart.poke(root + 0xff8, megapage(PA) << 32);
+    assert_eq!(hart.access(Read, 0xffff_f000), Ok(RAM + 0x3f_f000), "cached");
+    // The register's value as a 64-bit host extends it.
+    hart.fence(Some(0xffff_ffff_ffff_f000), None);
+    assert_eq!(hart.access(Read, 0xffff_f000), Ok((PA & !0x3f_ffff) + 0x3f_f000));
+}

@@ -81,3 +81,19 @@ fn p32_a_machine_may_keep_the_guest_address_to_itself() {
     let fault = hart.access(Read, VA).expect_err("no table");
     assert_eq!((fault.cause, fault.tval2, fault.tinst), (Cause::LoadGuestPageFault, 0, 0));
 }
+
+/// Guest-physical address zero is an address like any other.
+#[test]
+fn p32_a_fault_at_guest_address_zero_says_so() {
+    let mut hart = Hart::new().identity().mode(Privilege::Supervisor, true);
+    hart.map_at(Of::Guest, VA, 0, OPEN, 0);
+    let fault = hart.access(Read, VA).expect_err("the second stage has no page there");
+    assert_eq!((fault.cause, fault.tval2), (Cause::LoadGuestPageFault, 0));
+    assert_eq!(fault.guest_address(), Some(softmmu::addr::GuestAddr(0)));
+    let mut config = Config::rv64();
+    config.report_guest_address = false;
+    let mut hart = Hart::of(config).identity().mode(Privilege::Supervisor, true);
+    hart.map_at(Of::Guest, VA, PA2 << 4, OPEN, 0);
+    let fault = hart.access(Read, VA).expect_err("the second stage has no page there");
+    assert_eq!((fault.tval2, fault.guest_address()), (0, None));
+}

@@ -168,3 +168,20 @@ proptest! {
         }
     }
 }
+
+/// `pmpaddrN` has 32 bits on RV32, whatever a wider host register holds above them.
+#[test]
+fn rv32_pmp_addresses_have_32_bits() {
+    let mut hart = Mmu::new(
+        Riscv::new(Config { pmp_entries: 1, ..Config::rv32() }),
+        Ram::new(PhysAddr(BASE), SIZE).expect("RAM"),
+        (),
+    );
+    let value = 0xffff_ffff_0000_0000 | BASE >> 2 | 0x1ff;
+    hart.control(Control::PmpAddr { index: 0, value }).expect("no write faults");
+    hart.control(Control::PmpCfg { index: 0, value: 3 << 3 | 1 }).expect("no write faults");
+    assert_eq!(hart.arch().pmp().entry(0), Some((3 << 3 | 1, BASE >> 2 | 0x1ff)));
+    hart.control(Control::Mode { privilege: Privilege::User, virt: false }).expect("no write faults");
+    assert!(hart.load::<u32>(VirtAddr(BASE)).is_ok());
+    assert!(hart.store(VirtAddr(BASE), 1u32).is_err());
+}

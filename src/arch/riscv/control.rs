@@ -5,7 +5,8 @@
 //! the fence that the manual asks software for.
 
 use super::csr::{self, Atp};
-use super::{Privilege, Riscv};
+use super::{Privilege, Riscv, Xlen};
+use crate::addr::low_mask;
 
 /// A change of control state. CSR values are those that the instruction writes: what WARL makes of them is done here.
 /// RV32's high halves (`mstatush`, `menvcfgh` ...) are given together with the low ones, as one 64-bit value.
@@ -42,7 +43,7 @@ pub enum Control {
     PmpAddr {
         /// N.
         index: u8,
-        /// Bits 55 to 2 of an address.
+        /// Bits 55 to 2 of an address (RV32: 33 to 2).
         value: u64,
     },
     /// An entry put in place whatever is locked: reset, or a snapshot restored. Not an instruction.
@@ -61,6 +62,14 @@ pub enum Control {
         /// The virtualisation mode V: VS and VU rather than S and U. Ignored without the H extension and in M-mode.
         virt: bool,
     },
+}
+
+/// The bits that `pmpaddrN` has: of an address shifted right by 2, 34 or 56 bits wide.
+const fn pmpaddr_bits(xlen: Xlen) -> u64 {
+    low_mask(match xlen {
+        Xlen::Rv32 => 32,
+        Xlen::Rv64 => 54,
+    })
 }
 
 impl Riscv {
@@ -91,8 +100,12 @@ impl Riscv {
                 self.pmp.set_mseccfg(value);
             }
             Control::PmpCfg { index, value } => self.pmp.write_cfg(usize::from(index), value),
-            Control::PmpAddr { index, value } => self.pmp.write_addr(usize::from(index), value),
-            Control::PmpLoad { index, cfg, addr } => self.pmp.load(usize::from(index), cfg, addr),
+            Control::PmpAddr { index, value } => {
+                self.pmp.write_addr(usize::from(index), value & pmpaddr_bits(config.xlen));
+            }
+            Control::PmpLoad { index, cfg, addr } => {
+                self.pmp.load(usize::from(index), cfg, addr & pmpaddr_bits(config.xlen));
+            }
             Control::Mode { privilege, virt } => {
                 self.privilege = privilege;
                 self.virt = virt && privilege != Privilege::Machine && self.has_hypervisor();

@@ -113,8 +113,8 @@ impl Atp {
         Self::decode(config, raw, (22, 9), (44, 16), config.asid_bits)
     }
 
-    /// `hgatp`: a MODE that the machine lacks becomes Bare, the other fields are written. The root is 16 KiB large
-    /// and aligned: the two lowest PPN bits read as zero.
+    /// `hgatp`: a write with a MODE that the machine lacks makes it Bare, with VMID 0 (its fields are WARL). The root
+    /// is 16 KiB large and aligned: the two lowest PPN bits read as zero.
     pub(super) fn hgatp(config: &Config, raw: u64) -> Self {
         let known = Self::decode(config, raw, (22, 7), (44, 14), config.vmid_bits);
         let atp = known.unwrap_or(Self::BARE);

@@ -100,11 +100,19 @@ pub struct Fault {
     /// For `hstatus.GVA`: `tval` holds a guest virtual address.
     pub gva: bool,
     class: FaultClass,
+    /// `tval2` is an address, be it zero.
+    reported: bool,
 }
 
 impl Fault {
     pub(super) const fn new(cause: Cause, va: u64, gva: bool, class: FaultClass) -> Self {
-        Self { cause, tval: va, tval2: 0, tinst: 0, gva, class }
+        Self { cause, tval: va, tval2: 0, tinst: 0, gva, class, reported: false }
+    }
+
+    /// A guest-page fault that reports the guest-physical address, and the pseudo-instruction of an implicit access.
+    pub(super) const fn at_guest(cause: Cause, va: u64, gva: bool, gpa: u64, tinst: u32) -> Self {
+        let fault = Self::new(cause, va, gva, FaultClass::SecondStage);
+        Self { tval2: gpa >> 2, tinst, reported: true, ..fault }
     }
 
     /// The exception code.
@@ -116,10 +124,7 @@ impl Fault {
     /// On a guest-page fault that reports it, the guest-physical address (its two low bits lost, as in `htval`).
     #[must_use]
     pub const fn guest_address(&self) -> Option<GuestAddr> {
-        match self.class {
-            FaultClass::SecondStage if self.tval2 != 0 => Some(GuestAddr(self.tval2 << 2)),
-            _ => None,
-        }
+        if self.reported { Some(GuestAddr(self.tval2 << 2)) } else { None }
     }
 }
 

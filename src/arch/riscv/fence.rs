@@ -1,7 +1,7 @@
 //! SFENCE.VMA, HFENCE.VVMA, HFENCE.GVMA and their Svinval halves: what each drops.
 
-use super::Riscv;
 use super::context::regime;
+use super::{Riscv, Xlen};
 use crate::addr::{Asid, Vmid, low_mask};
 use crate::tlb::{Scope, Space, Span};
 
@@ -45,13 +45,24 @@ pub(super) fn scopes(hart: &Riscv, fence: Fence, drop: &mut dyn FnMut(Scope)) {
         Fence::HfenceGvma { gpa, vmid } => {
             let id = vmid.unwrap_or(0) & low_mask(u32::from(hart.config.vmid_bits)) as u16;
             let mask = if vmid.is_some() { Space::REGIME | Space::VMID } else { Space::REGIME };
-            let page = gpa.map_or(Span::All, |gpa| Span::Guest { first: gpa, last: gpa });
+            let page = gpa.map_or(Span::All, |gpa| {
+                let gpa = within(hart, gpa, 34);
+                Span::Guest { first: gpa, last: gpa }
+            });
             let paged = if hart.config.guest_fences_reach_tables { Span::All } else { page };
             for (regime, span) in [(regime::GUEST, paged), (regime::GUEST_BARE, page)] {
                 let space = Space::new(regime, Vmid(id), Asid(0));
                 drop(Scope { space, mask, globals: true, span, leaves_only: false });
             }
         }
+    }
+}
+
+/// The address as far as RV32 has bits for it.
+fn within(hart: &Riscv, address: u64, bits: u32) -> u64 {
+    match hart.config.xlen {
+        Xlen::Rv32 => address & low_mask(bits),
+        Xlen::Rv64 => address,
     }
 }
 
@@ -64,7 +75,10 @@ fn first_stage(hart: &Riscv, regime: u8, vmid: u16, va: Option<u64>, asid: Optio
         space: Space::new(regime, Vmid(vmid), Asid(id)),
         mask,
         globals: asid.is_none(),
-        span: va.map_or(Span::All, |va| Span::Virtual { first: va, last: va }),
+        span: va.map_or(Span::All, |va| {
+            let va = within(hart, va, 32);
+            Span::Virtual { first: va, last: va }
+        }),
         leaves_only: va.is_some() && hart.config.address_fences_spare_tables,
     }
 }

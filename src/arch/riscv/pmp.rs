@@ -31,8 +31,6 @@ const TOR: u8 = 1;
 const NA4: u8 = 2;
 /// Bits of `pmpNcfg` that exist.
 const CFG_BITS: u8 = 0x9f;
-/// `pmpaddr` bits: of a 56-bit address, shifted right by 2.
-const ADDR_BITS: u64 = low_mask(54);
 
 /// What an access asks of physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,7 +162,7 @@ impl Pmp {
         }
         if let (Some(c), Some(a)) = (self.cfg.get_mut(index), self.addr.get_mut(index)) {
             *c = cfg & CFG_BITS;
-            *a = addr & ADDR_BITS;
+            *a = addr;
         }
         // The address is also the bottom of the next entry, should that be TOR.
         for changed in [index, index + 1] {

@@ -28,13 +28,13 @@ impl Riscv {
             Trouble::Page(class) => Fault::new(reported.page_fault(), va, context.virt, class),
             Trouble::Access(class) => Fault::new(reported.access_fault(), va, context.virt, class),
             Trouble::Guest { gpa, implicit } => {
-                let mut fault =
-                    Fault::new(reported.guest_page_fault(), va, context.virt, FaultClass::SecondStage);
+                let cause = reported.guest_page_fault();
                 if self.config.report_guest_address {
-                    fault.tval2 = gpa >> 2;
-                    fault.tinst = implicit.map_or(0, |write| pseudo_instruction(self.config.xlen, write));
+                    let tinst = implicit.map_or(0, |write| pseudo_instruction(self.config.xlen, write));
+                    Fault::at_guest(cause, va, context.virt, gpa, tinst)
+                } else {
+                    Fault::new(cause, va, context.virt, FaultClass::SecondStage)
                 }
-                fault
             }
         })
     }

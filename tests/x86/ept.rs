@@ -285,3 +285,30 @@ fn the_guests_refusal_comes_before_the_final_translation() {
         );
     }
 }
+
+/// With paging off nothing is cached under a linear address, only under guest-physical ones (SDM Vol. 3C 29.4.2): a
+/// hypervisor that turns its guest's paging on need not drop anything.
+#[test]
+fn what_was_used_with_paging_off_is_no_translation_of_a_linear_address() {
+    for second in [ept(), npt(Mode::Level4)] {
+        let mut pc = Pc::nested(Mode::Level4, second);
+        pc.map(0x40_0000, 12, 0x50_0000 | OPEN);
+        let guest = pc.mmu.arch().guest();
+        let enter = |pc: &mut Pc, mode| {
+            pc.set(Control::Enter { registers: registers(mode), guest, pdptes: None });
+        };
+        enter(&mut pc, Mode::Off);
+        assert_eq!(pc.read(0x40_0000), Ok(0x40_0000));
+        assert!(pc.cached(0x40_0000));
+        enter(&mut pc, Mode::Level4);
+        assert_eq!(pc.read(0x40_0000), Ok(0x50_0000));
+        enter(&mut pc, Mode::Off);
+        assert_eq!(pc.read(0x40_0000), Ok(0x40_0000));
+        assert!(pc.cached(0x40_0000), "still");
+        // MOV to CR3 drops what was cached of linear addresses, though paging is off.
+        pc.set(Control::Cr3(0x1000));
+        pc.map(0x40_0000, 12, 0x60_0000 | OPEN);
+        enter(&mut pc, Mode::Level4);
+        assert_eq!(pc.read(0x40_0000), Ok(0x60_0000));
+    }
+}

@@ -7,7 +7,7 @@
 
 use super::control::{Control, Cr0, Cr4};
 use super::nested::{Guest, Second};
-use super::{Fault, X86};
+use super::{Fault, Mode, X86};
 use crate::addr::{Asid, VirtAddr, Vmid};
 use crate::tlb::{Scope, Space, Span};
 
@@ -82,10 +82,22 @@ impl X86 {
     }
 }
 
+/// What stands for a PCID while a guest's paging is off. What is cached then is guest-physical (SDM Vol. 3C, 29.4.2), and
+/// no translation of a linear address once paging is on: a hypervisor that turns it on need drop nothing.
+const UNPAGED: Asid = Asid(0x1000);
+
 /// The PCID that translations are made under.
 pub(super) fn pcid(x86: &X86) -> Asid {
+    if x86.mode() == Mode::Off {
+        return UNPAGED;
+    }
     let mask = if x86.registers.cr4.contains(Cr4::PCIDE) { 0xfff } else { 0 };
     Asid((x86.registers.cr3 & mask) as u16)
+}
+
+/// What tells one PCID from the others in a fence. With paging off, all are meant: those of before, too.
+fn pcid_mask(x86: &X86) -> u64 {
+    if x86.mode() == Mode::Off { 0 } else { Space::ASID }
 }
 
 /// The regime of `guest`, which is given one if its EPT root has none.
@@ -158,10 +170,9 @@ fn regime_scope(regime: u8) -> Scope {
 pub(super) fn fence(x86: &X86, fence: Fence, drop: &mut dyn FnMut(Scope)) {
     let space = x86.space();
     let own = own(x86, space);
-    let of_pcid = |asid| Scope {
-        space: Space::new(space.regime(), space.vmid(), asid),
-        mask: own.mask | Space::ASID,
-        ..own
+    let of_pcid = |asid| {
+        let space = Space::new(space.regime(), space.vmid(), asid);
+        Scope { space, mask: own.mask | pcid_mask(x86), ..own }
     };
     match fence {
         Fence::Invlpg(va) => {
@@ -213,7 +224,7 @@ pub(super) fn control(old: &X86, new: &X86, change: Control, drop: &mut dyn FnMu
         Control::Cr3(value) => {
             let keep = value >> 63 != 0 && new.registers.cr4.contains(Cr4::PCIDE);
             if !keep {
-                drop(Scope { mask: own.mask | Space::ASID, globals: false, ..own });
+                drop(Scope { mask: own.mask | pcid_mask(new), globals: false, ..own });
             }
         }
         Control::Cr4(_) => {
@@ -223,7 +234,7 @@ pub(super) fn control(old: &X86, new: &X86, change: Control, drop: &mut dyn FnMu
             if pcide_off || changed.intersects(Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::LA57) {
                 drop(own);
             } else if smep_on {
-                drop(Scope { mask: own.mask | Space::ASID, ..own });
+                drop(Scope { mask: own.mask | pcid_mask(new), ..own });
             }
         }
         Control::Load(_) => drop(Scope::ALL),

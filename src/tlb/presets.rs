@@ -1,9 +1,9 @@
-//! Real machines' TLBs, as far as their makers have published them.
+//! Real machines' TLBs, as far as they are known.
 //!
-//! Numbers of entries, ways and page sizes are from the documents named at each; a 1 GiB page in an array that holds
-//! none is kept in pieces, as those machines do. Replacement policies are hardly ever published: where nothing is
-//! said, fully associative arrays have tree PLRU if their size allows and others true LRU, and that is a guess. So
-//! are the sizes of Intel's paging-structure caches.
+//! Numbers of entries, ways and page sizes are from the documents named at each, and what none of them says is called
+//! a guess there; a page in an array that holds none so large is kept in pieces, as those machines do. Replacement
+//! policies are hardly ever published: but for Rocket, all of them are guesses, tree PLRU for fully associative arrays
+//! if their size allows and true LRU for others.
 
 use super::config::{ArrayConfig, Costs, LevelConfig, Shape, Sides, TlbConfig, WalkCacheConfig};
 use super::policy::PolicyKind;
@@ -38,9 +38,10 @@ const fn tables(min_level: u32, max_level: u32, shape: Shape) -> WalkCacheConfig
     WalkCacheConfig { stage: Stage::First, min_level, max_level, shape }
 }
 
-/// Arm Cortex-A53: 10-entry micro TLBs, a unified main TLB of 512 entries in 4 ways that keeps 1 GiB blocks in pieces
-/// of 512 MiB, a 4-way 64-entry walk cache of last-level tables, and a 4-way 64-entry IPA cache (Cortex-A53 MPCore
-/// Processor TRM, DDI 0500, 5.1 and 5.2).
+/// Arm Cortex-A53: fully associative micro TLBs of 10 entries, a unified main TLB of 512 entries in 4 ways that keeps
+/// 1 GiB blocks in pieces of 512 MiB, a 4-way 64-entry walk cache, and a 4-way 64-entry IPA cache (Cortex-A53 MPCore
+/// Processor TRM, DDI 0500, 5.1 and 5.2.2). That the walk cache holds last-level tables is how the TRM of the
+/// Cortex-A35 (100236, A6.2), which has the same parts, describes its own.
 #[must_use]
 pub fn cortex_a53() -> TlbConfig {
     let micro = Shape::full(10).policy(PolicyKind::Fifo);
@@ -57,8 +58,8 @@ pub fn cortex_a53() -> TlbConfig {
     }
 }
 
-/// Arm Cortex-A72: 48 instruction and 32 data entries, fully associative, for pages up to 1 MiB; a unified second
-/// level of 1024 entries in 4 ways for all sizes (Cortex-A72 MPCore Processor TRM, 100095, 5.2).
+/// Arm Cortex-A72: 48 instruction and 32 data entries, fully associative, for pages of 4 KiB, 64 KiB and 1 MiB; a
+/// unified second level of 1024 entries in 4 ways for all sizes (Cortex-A72 MPCore Processor TRM, 100095, 5.2).
 #[must_use]
 pub fn cortex_a72() -> TlbConfig {
     TlbConfig::new([
@@ -70,22 +71,32 @@ pub fn cortex_a72() -> TlbConfig {
     ])
 }
 
-/// The Rocket core as its generator configures it by default: 32 entries a side, no second level, and 8 non-leaf
-/// entries cached in the walker (`nTLBWays`, `nPTECacheEntries` in chipsalliance/rocket-chip).
+/// The Rocket core as its generator configures it by default: on each side 32 base pages and 4 superpages, fully
+/// associative, both with tree PLRU; no second level; 8 non-leaf entries cached in the walker (`nTLBWays`,
+/// `nTLBBasePageSectors`, `nTLBSuperpages` of `ICacheParams` and `DCacheParams`, `nPTECacheEntries` and
+/// `nL2TLBEntries` of `RocketCoreParams` in chipsalliance/rocket-chip). The base pages stand in 8 sectors of 4
+/// neighbours each under one tag; here each stands by itself.
 #[must_use]
 pub fn rocket() -> TlbConfig {
-    TlbConfig { walk_caches: vec![tables(0, 3, plru(8))], ..split(plru(32), plru(32)) }
+    let side = |sides| {
+        [ArrayConfig::new(sides, plru(32)).pages(0, 12), ArrayConfig::new(sides, plru(4)).pages(13, 63)]
+    };
+    TlbConfig {
+        walk_caches: vec![tables(0, 3, plru(8))],
+        ..TlbConfig::new([LevelConfig::new([side(Sides::Instruction), side(Sides::Data)].concat())])
+    }
 }
 
 /// SiFive U54, the application cores of PolarFire SoC: 32 entries a side, fully associative (Microchip, PolarFire SoC
-/// MSS technical reference manual, MMU).
+/// MSS technical reference manual, "MMU").
 #[must_use]
 pub fn u54() -> TlbConfig {
     split(plru(32), plru(32))
 }
 
-/// SiFive U74: 40 entries a side, fully associative, and a direct-mapped second level of 512 (U74 Core Complex
-/// Manual 21G1, memory management unit).
+/// SiFive U74: 40 entries a side, fully associative (`i-tlb-size` and `d-tlb-size` in one set, in Linux's device trees
+/// of the FU740 and JH7110). The direct-mapped second level of 512 is a guess: it is what Rocket's generator makes of
+/// that size.
 #[must_use]
 pub fn u74() -> TlbConfig {
     let mut config = split(plru(40), plru(40));
@@ -94,8 +105,10 @@ pub fn u74() -> TlbConfig {
 }
 
 /// Intel Skylake: first-level arrays by page size, and a unified second level (Intel 64 and IA-32 Architectures
-/// Optimization Reference Manual, 248966, "TLB Parameters of the Skylake Client Microarchitecture"). That tables of
-/// each level are cached apart is from the Software Developer's Manual, Vol. 3A, 4.10.3, which gives no sizes.
+/// Optimization Reference Manual, 248966, Table 2-15 of revision 045, "TLB Parameters of the Skylake Client
+/// Microarchitecture"). One thread runs, so that it has all of what hyper-threads share. That tables of each level are
+/// cached apart is from the Software Developer's Manual, Vol. 3A, 4.10.3, which gives no sizes: those here are
+/// guesses, as is the shape of the second level's 16 entries for 1 GiB pages.
 #[must_use]
 pub fn skylake() -> TlbConfig {
     let tree = |sets, ways| Shape::new(sets, ways).policy(PolicyKind::TreePlru);
@@ -122,9 +135,11 @@ pub fn skylake() -> TlbConfig {
     }
 }
 
-/// AMD Zen 2: 64 entries a side for all sizes, fully associative; second levels of 512 (8 ways) and 2048 (16 ways)
-/// entries that keep 1 GiB pages in pieces of 2 MiB; a page directory cache of 64 entries above the last two levels
-/// (Software Optimization Guide for AMD Family 17h Models 30h and Greater Processors, 56305, 2.7).
+/// AMD Zen 2: 64 entries a side for all sizes, fully associative; second levels of 512 (8 ways) and 2048 entries that
+/// keep 1 GiB pages in pieces of 2 MiB (as 7-cpu.com and WikiChip list them after AMD's Software Optimization Guide,
+/// 56305); a page directory cache of 64 entries for what the two upper levels point at (as Chips and Cheese describes
+/// it for all Zen cores). The 16 ways of the larger second level are a guess: the guide's 12, as WikiChip quotes it, do
+/// not divide 2048. That it caches pointers to last-level tables too is left out.
 #[must_use]
 pub fn zen2() -> TlbConfig {
     TlbConfig {

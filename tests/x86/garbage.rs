@@ -41,12 +41,13 @@ struct State {
     registers: Registers,
     guest: Option<Guest>,
     config: Config,
-    accesses: Vec<(u64, u8, u8)>,
+    accesses: Vec<(u64, u8, u8, Option<u64>)>,
 }
 
 fn state() -> impl Strategy<Value = State> {
     let words = prop::collection::vec(word(), (RAM / 8) as usize);
-    let accesses = prop::collection::vec((any::<u64>(), any::<u8>(), any::<u8>()), 1..24);
+    let accesses =
+        prop::collection::vec((any::<u64>(), any::<u8>(), any::<u8>(), any::<Option<u64>>()), 1..24);
     (words, any::<[u64; 6]>(), any::<[bool; 4]>(), second(), 0..64u8, accesses).prop_map(
         |(
             words,
@@ -80,6 +81,23 @@ fn state() -> impl Strategy<Value = State> {
     )
 }
 
+/// A change of control state that concerns rights, or what is reserved: whatever is cached, it acts at once.
+fn change(raw: u64, registers: &Registers) -> Control {
+    let Registers { cr0, cr4, efer, .. } = *registers;
+    let one = |bits: &[u64]| bits[(raw >> 8) as usize % bits.len()];
+    let rights = Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS | Cr4::CET | Cr4::PSE | Cr4::PGE | Cr4::LA57;
+    let rights: Vec<u64> = rights.iter().map(|bit| bit.bits()).collect();
+    match raw % 8 {
+        0 => Control::Cr0((cr0 ^ Cr0::WP).bits()),
+        1 => Control::Cr4(cr4.bits() ^ one(&rights)),
+        2 | 3 => Control::Efer((efer ^ Efer::NXE).bits()),
+        4 => Control::Pkru((raw >> 8) as u32),
+        5 => Control::Pkrs((raw >> 8) as u32),
+        6 => Control::Ac(!registers.ac),
+        _ => Control::Cpl((raw >> 8) as u8),
+    }
+}
+
 fn live<T: Tlb>(state: &State, tlb: T, filter: bool) -> (String, Vec<u8>) {
     let ram = Ram::new(PhysAddr(0), RAM).expect("RAM");
     let bytes: Vec<u8> = state.words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -89,7 +107,11 @@ fn live<T: Tlb>(state: &State, tlb: T, filter: bool) -> (String, Vec<u8>) {
     let entered =
         mmu.control(Control::Enter { registers: state.registers, guest: state.guest, pdptes: None });
     let mut told = format!("{entered:?}");
-    for &(raw, kind, flavor) in &state.accesses {
+    for &(raw, kind, flavor, change) in &state.accesses {
+        if let Some(raw) = change {
+            // It may be refused; that is told, too.
+            told += &format!(" {:?}", mmu.control(self::change(raw, mmu.arch().registers())));
+        }
         // Few pages, so that they come again.
         let va = VirtAddr(
             (raw & 0x8000_0000_4020_1007) as i64 as u64 | if raw >> 62 & 1 != 0 { !0 << 47 } else { 0 },

@@ -1,11 +1,13 @@
 //! Runs of bytes, across as many pages as they take.
 
+use super::translate::Place;
 use super::{AccessError, Mmu, Translation};
 use crate::access::{Access, AccessKind};
 use crate::addr::VirtAddr;
 use crate::arch::Arch;
-use crate::memory::{HostAccess, PhysMemory};
+use crate::memory::{BusError, HostAccess, PhysMemory};
 use crate::tlb::Tlb;
+use alloc::vec::Vec;
 
 /// Bytes translated at a time at most, which bounds the length that an access can state.
 const CHUNK: usize = 1 << 30;
@@ -28,39 +30,35 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// Stores `data` from `va` on, as byte stores would. Devices refuse.
     ///
     /// # Errors
-    /// The fault of the first page that has one, or a bus error. Every page, and the memory behind it, is asked before
-    /// the first byte moves, so nothing was stored.
+    /// The fault of the first page that has one, or a bus error. Every page is translated (and marked), and the memory
+    /// behind it asked, before the first byte moves, so nothing was stored.
     pub fn write_bytes(&mut self, va: VirtAddr, data: &[u8]) -> Outcome<(), A> {
         let mut done = 0;
-        while done < data.len() {
-            let access = run::<A>(va.0.wrapping_add(done as u64), data.len() - done, AccessKind::Write);
-            match self.probe(&access) {
-                Ok(place) => {
-                    if let Err(error) = self.memory.check_bytes(place.pa, place.len, HostAccess::Write) {
-                        let context = self.context(access.kind, access.flavor);
-                        return Err(self.bus_error(&context, &access, error));
-                    }
-                    done += place.len as usize;
-                }
-                // The real access raises it, with its effects on the tables and the counters.
-                Err(_) => {
-                    self.translate(&access)?;
-                    done += 1;
-                }
-            }
-        }
-        done = 0;
+        let mut places = Vec::new();
         while done < data.len() {
             let (access, place) =
                 self.place_run(va.0.wrapping_add(done as u64), data.len() - done, AccessKind::Write)?;
-            let chunk = &data[done..done + place.len as usize];
-            if let Err(error) = self.memory.write_bytes(place.pa, chunk) {
-                let context = self.context(access.kind, access.flavor);
-                return Err(self.bus_error(&context, &access, error));
+            if let Err(error) = self.memory.check_bytes(place.pa, place.len, HostAccess::Write) {
+                return Err(self.run_refused(&access, error));
             }
-            done += chunk.len();
+            done += place.len as usize;
+            places.push((access, Place { pa: place.pa, len: place.len }));
+        }
+        // In order: two of the pages may be one in memory.
+        let mut rest = data;
+        for (access, place) in places {
+            let (chunk, after) = rest.split_at(place.len as usize);
+            if let Err(error) = self.memory.write_bytes(place.pa, chunk) {
+                return Err(self.run_refused(&access, error));
+            }
+            rest = after;
         }
         Ok(())
+    }
+
+    fn run_refused(&mut self, access: &Access<A::Flavor>, error: BusError) -> AccessError<A::Fault> {
+        let context = self.context(access.kind, access.flavor);
+        self.bus_error(&context, access, error)
     }
 
     /// Fetches instruction bytes from `va` to the end of its page, or until `out` is full, in one translation;
@@ -80,10 +78,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let out = &mut out[..place.len as usize];
         match self.memory.read_bytes(place.pa, out) {
             Ok(()) => Ok(out.len()),
-            Err(error) => {
-                let context = self.context(access.kind, access.flavor);
-                Err(self.bus_error(&context, &access, error))
-            }
+            Err(error) => Err(self.run_refused(&access, error)),
         }
     }
 

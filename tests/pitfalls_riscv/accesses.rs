@@ -86,3 +86,15 @@ fn p19_rv32_fences_name_addresses_of_32_bits() {
     hart.fence(Some(0xffff_ffff_ffff_f000), None);
     assert_eq!(hart.access(Read, 0xffff_f000), Ok((PA & !0x3f_ffff) + 0x3f_f000));
 }
+
+/// Two pages of a run may be one in memory: bytes are stored in the order of their addresses.
+#[test]
+fn p29_a_run_is_stored_in_order() {
+    let mut hart = Hart::new();
+    hart.map(VA, PA, OPEN);
+    hart.map(VA + 0x1000, PA, OPEN);
+    let mut run = [1; 0x2000];
+    run[0x1000..].fill(2);
+    hart.mmu.write_bytes(VirtAddr(VA), &run).expect("mapped");
+    assert_eq!(hart.word(PA), 0x0202_0202_0202_0202);
+}

@@ -160,3 +160,23 @@ fn p06_a_late_dirty_bit_obeys_the_control_state_of_that_moment() {
     assert_eq!(hart.cause(Write, VA), Some(Cause::StorePageFault), "Svade now");
     assert_eq!(hart.word(at) & (A | D), A);
 }
+
+/// A run of bytes over two pages, of which the second's entry lies where it cannot be marked: nothing is stored.
+#[test]
+fn p29_a_run_is_not_stored_where_a_mark_is_refused() {
+    let mut bus: Bus<Box<dyn softmmu::memory::Device + Send + Sync>> = Bus::new();
+    bus.add_ram(Ram::new(PhysAddr(RAM), SIZE).expect("16 MiB")).expect("free");
+    let rom = RAM + SIZE;
+    let mut table = [0; 0x1000];
+    table[..8].copy_from_slice(&((PA + 0x1000) >> 2 | V | R | W).to_le_bytes());
+    bus.add_rom(PhysAddr(rom), &table).expect("free");
+    let mut hart = Hart::over(bus, Config::rv64());
+    hart.control(Control::Menvcfg(ADUE));
+    let (last, first) = (VA + 0x1f_f000, VA + 0x20_0000);
+    hart.map(last, PA, V | R | W);
+    let upper = hart.place(Of::Host, first, 1);
+    hart.poke(upper, rom >> 2 | V);
+    let error = hart.mmu.write_bytes(VirtAddr(last + 0xff8), &[0x55; 16]).expect_err("the mark is refused");
+    assert_eq!(error.fault().map(|fault| (fault.cause, fault.tval)), Some((Cause::StoreAccessFault, first)));
+    assert_eq!(hart.word(PA + 0xff8), 0, "nothing was stored");
+}

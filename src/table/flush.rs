@@ -119,7 +119,9 @@ impl Flush {
 
     /// A token for one page that was changed or unmapped.
     pub fn of(page: &Mapping) -> Self {
-        Self::page(page.va, page.size.bits(), page.perms.contains(Perms::GLOBAL))
+        let last = VirtAddr(page.va.0 | (page.size.bytes() - 1));
+        let globals = page.perms.contains(Perms::GLOBAL);
+        Self::new(Stale::Pages { first: page.va, last, globals, leaves_only: true })
     }
 
     /// What must be invalidated.

@@ -19,11 +19,12 @@ mod visit;
 
 use core::ops::ControlFlow;
 
-use super::{EditError, Flush, Mapping, PageTable, Quarantine, Walker};
+use super::walker::refusal;
+use super::{EditError, Flush, Mapping, PageTable, Physical, Quarantine, Walker};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
-use crate::memory::PhysMemory;
-use crate::radix::{Encode, EncodeError, Leaf, Perms, PteRef, PteSource, Stage, Stop, walk};
+use crate::memory::{BusError, PhysMemory};
+use crate::radix::{Encode, EncodeError, Entry, Format, Leaf, Perms, PteRef, PteSource, Stage, Stop, walk};
 use raw::Fresh;
 pub(super) use raw::{put, read, swap};
 
@@ -117,11 +118,13 @@ impl<F: Encode> RadixTable<F> {
         &self.format
     }
 
+    #[inline]
     fn walker_now(&self) -> RadixWalker<F> {
         RadixWalker { format: self.format, root: self.root }
     }
 
     /// The level whose leaves have `size`.
+    #[inline]
     fn level_of(&self, size: PageSize) -> Result<u32, EditError> {
         (0..=self.format.top_level())
             .find(|&level| self.leaf_levels >> level & 1 != 0 && self.format.shift(level) == size.bits())
@@ -129,6 +132,7 @@ impl<F: Encode> RadixTable<F> {
     }
 
     /// Refuses a page that the mode cannot translate or that is misaligned.
+    #[inline]
     fn check_page(&self, va: VirtAddr, size: PageSize) -> Result<(), EditError> {
         if !va.is_aligned(size.bits()) {
             return Err(EditError::MisalignedVirtual { va, size });
@@ -150,6 +154,7 @@ impl<F: Encode> RadixTable<F> {
 impl<F: Encode> PageTable for RadixTable<F> {
     type Walker = RadixWalker<F>;
 
+    #[inline]
     fn walker(&self) -> RadixWalker<F> {
         self.walker_now()
     }
@@ -159,6 +164,7 @@ impl<F: Encode> PageTable for RadixTable<F> {
         levels.filter_map(|level| PageSize::from_bits(self.format.shift(level)))
     }
 
+    #[inline]
     fn map<M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
         &mut self,
         memory: &M,
@@ -171,6 +177,7 @@ impl<F: Encode> PageTable for RadixTable<F> {
         self.map_page(memory, frames, va, pa, size, perms)
     }
 
+    #[inline]
     fn unmap<M: PhysMemory + ?Sized>(
         &mut self,
         memory: &M,
@@ -179,6 +186,7 @@ impl<F: Encode> PageTable for RadixTable<F> {
         self.unmap_page(memory, va)
     }
 
+    #[inline]
     fn update<M: PhysMemory + ?Sized>(
         &mut self,
         memory: &M,
@@ -239,6 +247,41 @@ impl<F: Encode> PageTable for RadixTable<F> {
     }
 }
 
+/// A format of which only the leaf's own entry counts: a walk need not gather what the tables above it impose.
+#[derive(Clone, Copy)]
+struct LeafAlone<F>(F);
+
+impl<F: Format> Format for LeafAlone<F> {
+    #[inline]
+    fn pte_bytes(&self) -> u32 {
+        self.0.pte_bytes()
+    }
+    #[inline]
+    fn top_level(&self) -> u32 {
+        self.0.top_level()
+    }
+    #[inline]
+    fn shift(&self, level: u32) -> u32 {
+        self.0.shift(level)
+    }
+    #[inline]
+    fn index_bits(&self, level: u32) -> u32 {
+        self.0.index_bits(level)
+    }
+    #[inline]
+    fn decode(&self, raw: u64, level: u32) -> Entry {
+        self.0.decode(raw, level)
+    }
+}
+
+impl<F: Encode> RadixWalker<F> {
+    /// Where a walk of `va` ends, as far as edits want to know.
+    #[inline]
+    fn end<M: PhysMemory + ?Sized>(&self, memory: &M, va: VirtAddr) -> Result<Leaf, Stop<BusError>> {
+        walk(&LeafAlone(self.format), Stage::First, self.root.0, va.0, &mut Physical(memory))
+    }
+}
+
 impl<F: Encode> Walker for RadixWalker<F> {
     #[inline]
     fn find<S: PteSource>(&self, va: VirtAddr, source: &mut S) -> Result<Leaf, Stop<S::Error>> {
@@ -263,5 +306,21 @@ impl<F: Encode> Walker for RadixWalker<F> {
     #[inline]
     fn marks(&self) -> Perms {
         self.format.marks()
+    }
+
+    #[inline]
+    fn page_at<M: PhysMemory + ?Sized>(
+        &self,
+        memory: &M,
+        va: VirtAddr,
+    ) -> Result<Option<Mapping>, EditError> {
+        if !self.translates(va) {
+            return Err(EditError::Untranslatable { va });
+        }
+        match self.end(memory, va) {
+            Ok(leaf) => Ok(Some(self.mapping(va, &leaf))),
+            Err(Stop::Absent { .. }) => Ok(None),
+            Err(stop) => Err(refusal(stop)),
+        }
     }
 }

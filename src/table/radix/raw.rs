@@ -15,6 +15,7 @@ use crate::table::EditError;
 const MAX_RACES: u32 = 1 << 16;
 
 /// The entry `index` of the `table` of `level`.
+#[inline]
 pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -> PteRef {
     let bytes = format.pte_bytes();
     let addr = table.wrapping_add(index.wrapping_mul(u64::from(bytes)));
@@ -22,11 +23,13 @@ pub(super) fn entry<F: Format>(format: &F, table: u64, level: u32, index: u64) -
 }
 
 /// How many entries a table of `level` has.
+#[inline]
 pub(super) fn entries<F: Format>(format: &F, level: u32) -> u64 {
     1 << format.index_bits(level).min(63)
 }
 
 /// Loads the entry `at`.
+#[inline]
 pub(in crate::table) fn read<M: PhysMemory + ?Sized>(memory: &M, at: PteRef) -> Result<u64, EditError> {
     let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
     let pa = PhysAddr(at.addr);
@@ -76,6 +79,7 @@ pub(super) fn swap_from<M: PhysMemory + ?Sized>(
 
 /// Whether a table of `level` holds nothing but absent entries, those with an index in `but` aside. Looks at the
 /// neighbours of `but` first, which are the likeliest to be there.
+#[inline]
 pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     memory: &M,
     format: &F,
@@ -83,18 +87,28 @@ pub(super) fn is_empty<F: Encode, M: PhysMemory + ?Sized>(
     level: u32,
     but: Range<u64>,
 ) -> Result<bool, EditError> {
-    let total = entries(format, level);
     let absent = format.absent(level);
-    let neighbours = [Some(but.end).filter(|&index| index < total), but.start.checked_sub(1)];
-    for index in neighbours.into_iter().flatten() {
-        if read(memory, entry(format, table, level, index))? != absent {
-            return Ok(false);
-        }
+    let is_there = |index| read(memory, entry(format, table, level, index)).map(|raw| raw != absent);
+    if but.end < entries(format, level) && is_there(but.end)? || but.start > 0 && is_there(but.start - 1)? {
+        return Ok(false);
     }
+    is_empty_throughout(memory, format, table, level, but)
+}
+
+/// As [`is_empty`], entry by entry.
+#[inline(never)]
+fn is_empty_throughout<F: Encode, M: PhysMemory + ?Sized>(
+    memory: &M,
+    format: &F,
+    table: u64,
+    level: u32,
+    but: Range<u64>,
+) -> Result<bool, EditError> {
+    let nothing = Rise::flat(format.absent(level));
     let mut run = Run::new(width(format));
-    for (first, count) in runs(0..but.start).chain(runs(but.end..total)) {
+    for (first, count) in runs(0..but.start).chain(runs(but.end..entries(format, level))) {
         run.load(memory, entry(format, table, level, first), count)?;
-        if !run.rises(Rise::flat(absent), count) {
+        if !run.rises(nothing, count) {
             return Ok(false);
         }
     }

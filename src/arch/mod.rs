@@ -13,7 +13,7 @@ pub mod x86;
 use crate::access::{Access, AccessKind};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::memory::BusError;
-use crate::radix::{PteRef, PteSource};
+use crate::radix::{Entries, PteRef, PteSource};
 use crate::tlb::{Key, Scope, TlbEntry};
 
 /// What kind of event a guest fault is, in words that every architecture shares.
@@ -72,6 +72,40 @@ pub trait PteMemory: PteSource<Error = BusError> {
     /// # Errors
     /// [`BusError`] when the entry cannot be stored to (ROM).
     fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<bool, BusError>;
+
+    /// The eight bytes at `pa`, an aligned physical place of an entry, read with nobody told: for a walk that may yet be
+    /// given up and made in full. `None`, which is always right, where somebody follows walks step by step (a structure
+    /// cache, a recorder) or nothing answers.
+    #[inline]
+    fn peek(&self, pa: u64) -> Option<u64> {
+        let _ = pa;
+        None
+    }
+
+    /// Told that a walk was complete with so many entries peeked at.
+    #[inline]
+    fn peeked(&mut self, entries: u64) {
+        let _ = entries;
+    }
+}
+
+/// Tables in physical memory, for a straight walk.
+struct Peeking<'a, P>(&'a P);
+
+impl<P> Clone for Peeking<'_, P> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Peeking<'_, P> {}
+
+impl<P: PteMemory> Entries for Peeking<'_, P> {
+    #[inline(always)]
+    fn read(self, at: u64) -> Option<u64> {
+        self.0.peek(at)
+    }
 }
 
 /// An architecture's address translation, with its control state.

@@ -69,6 +69,19 @@ impl<M: PhysMemory, T: Tlb> PteMemory for Committing<'_, M, T> {
         }
         Ok(done)
     }
+
+    #[inline(always)]
+    fn peek(&self, pa: u64) -> Option<u64> {
+        if self.tlb.follows_walks() {
+            return None;
+        }
+        self.memory.read_pte(PhysAddr(pa), Width::W8).ok()
+    }
+
+    #[inline(always)]
+    fn peeked(&mut self, entries: u64) {
+        self.reads += entries;
+    }
 }
 
 /// Memory as `probe` and `explain` use it: an update succeeds and stores nothing; every read can be kept.

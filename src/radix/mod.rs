@@ -5,7 +5,9 @@
 //! a leaf permits, which accessed and dirty bits are due and which fault a stop becomes is for [`arch`](crate::arch).
 
 mod format;
+mod straight;
 mod walk;
 
 pub use format::{Encode, EncodeError, Entry, Format, Perms};
+pub(crate) use straight::{Behind, Entries, Page, Straight, straight};
 pub use walk::{Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};

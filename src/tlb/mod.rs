@@ -298,6 +298,13 @@ pub trait Tlb {
         let _ = (side, hits);
     }
 
+    /// Whether any of the functions below named `walk_...` does anything. Where not, a walk need not be told step by
+    /// step.
+    #[inline]
+    fn follows_walks(&self) -> bool {
+        true
+    }
+
     /// A paging-structure cache's answer: the deepest table known for `va` in `space`. Without such a cache, none.
     /// For the second stage `va` is a guest-physical address.
     #[inline]
@@ -352,6 +359,11 @@ pub trait Tlb {
 
 /// No TLB: every access walks.
 impl Tlb for () {
+    #[inline]
+    fn follows_walks(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn lookup(&mut self, _key: &Key, _side: Side) -> Option<Hit> {
         None

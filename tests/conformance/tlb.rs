@@ -74,6 +74,10 @@ impl Tlb for TestTlb {
         self.hits += hits;
     }
 
+    fn follows_walks(&self) -> bool {
+        self.walks.is_some()
+    }
+
     fn walk_resume(&mut self, space: Space, stage: Stage, va: u64) -> Option<Subtable> {
         self.walks.as_mut()?.walk_resume(space, stage, va)
     }

@@ -5,7 +5,7 @@
 
 use super::fault::Fault;
 use super::invalidate;
-use super::nested::{Guest, Second};
+use super::nested::{Guest, GuestTables, Second};
 use super::walk::Direct;
 use super::{Mode, X86, pdpte};
 use crate::arch::{PteMemory, WalkError};
@@ -240,7 +240,10 @@ pub(super) fn apply<P: PteMemory>(
     if load_pdptes && next.mode() == Mode::Pae && !matches!(next.second(), Some(Second::Npt(_))) {
         next.pdptes = match next.second() {
             None => pdpte::load(&next, &mut Direct(memory))?,
-            Some(second) => pdpte::load(&next, &mut second.tables(&next, None, memory))?,
+            Some(second) => {
+                let lower = &second.lower(&next.config);
+                pdpte::load(&next, &mut GuestTables { lower, x86: &next, linear: None, memory })?
+            }
         };
     }
     next.settle();

@@ -84,55 +84,103 @@ impl Ept {
         }
     }
 
+    /// The tables, ready to be walked.
+    pub(super) const fn tables(&self, config: &Config) -> EptTables {
+        EptTables { format: self.format(config), root: self.root() }
+    }
+}
+
+/// The tables that an EPT pointer names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct EptTables {
+    pub(super) format: EptFormat,
+    pub(super) root: u64,
+}
+
+impl EptTables {
     pub(super) fn translate<P: PteMemory>(
         &self,
         x86: &X86,
-        request: &Request,
+        request: Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
-        let format = self.format(&x86.config);
-        let judge = Violation { ept: self, x86, request };
+        let Self { format, root } = *self;
+        let judge = Violation { tables: *self, x86, request };
         // Bits that the tables cannot index must be zero (SDM 29.3.2).
-        if request.gpa >> (if format.top == 4 { 57 } else { 48 }) != 0 {
+        if request.gpa >> (if format.top_level() == 4 { 57 } else { 48 }) != 0 {
             return Err(WalkError::Fault(judge.absent(0)));
         }
         let job = Job {
-            format: &format,
+            format,
             stage: Stage::Second,
-            root: self.root(),
+            root,
             va: request.gpa,
             writes: request.writes(),
             on_fault: x86.config.accessed_on_fault,
         };
-        let (Leaf { base, size_bits, raw, .. }, entry) = job.run(&mut Direct(memory), &judge)?;
-        let mut rights = Rights::empty();
-        rights.set(Rights::READ2, entry.contains(EptPte::READ));
-        rights.set(Rights::WRITE2, entry.contains(EptPte::WRITE));
-        rights.set(Rights::EXECUTE2, entry.contains(self.execute_bit(request)));
-        rights.set(Rights::DIRTY, raw & format.dirty() == format.dirty());
-        Ok(Mapped { base, size_bits, rights, attr: memtype::ept(raw >> 3 & 7, raw >> 6 & 1 != 0) })
+        let (Leaf { base, size_bits, raw, .. }, entry) = job.run(&mut Direct(memory), judge)?;
+        Ok(self.mapped(base, size_bits, raw, entry, &request))
     }
 
-    /// The bit that allows fetches from the request's linear address.
-    fn execute_bit(&self, request: &Request) -> EptPte {
-        let user = request.last.is_some_and(|rights| rights.contains(Rights::USER));
-        if self.mode_based_execute && user { EptPte::USER_EXECUTE } else { EptPte::EXECUTE }
+    /// What the rights `granted` by all levels together are to the request; `None` if they do not suffice.
+    #[inline]
+    pub(super) fn granted(&self, granted: u64, request: &Request) -> Option<EptPte> {
+        let need = if request.kind.contains(EptQualification::FETCH) {
+            execute_bit(self.format.mode_based_execute, request).bits()
+        } else {
+            // READ and WRITE of the qualification are R and W of the entry.
+            request.kind.bits() & 3
+        };
+        (granted & need == need).then_some(EptPte::from_bits_retain(granted))
+    }
+
+    /// What the stage answers where the leaf `raw` maps the page at `base` with the rights `granted` by all levels.
+    #[inline]
+    pub(super) fn mapped(
+        &self,
+        base: u64,
+        size_bits: u32,
+        raw: u64,
+        granted: EptPte,
+        request: &Request,
+    ) -> Mapped {
+        // R and W of the entry, in the place of READ2 and WRITE2; and the bit that allows fetches.
+        let data = granted.bits() << 11 & (Rights::READ2.bits() | Rights::WRITE2.bits());
+        let mut rights = Rights::from_bits_retain(data);
+        rights.set(Rights::EXECUTE2, granted.contains(execute_bit(self.format.mode_based_execute, request)));
+        let dirty = self.format.dirty();
+        rights.set(Rights::DIRTY, raw & dirty == dirty);
+        Mapped { base, size_bits, rights, attr: memtype::ept(raw >> 3 & 7, raw >> 6 & 1 != 0) }
     }
 }
 
+const _: () = assert!(
+    EptPte::READ.bits() << 11 == Rights::READ2.bits() && EptPte::WRITE.bits() << 11 == Rights::WRITE2.bits()
+);
+
+/// The bit that allows fetches from the request's linear address.
+#[inline]
+fn execute_bit(mode_based_execute: bool, request: &Request) -> EptPte {
+    let user = request.last.is_some_and(|rights| rights.contains(Rights::USER));
+    if mode_based_execute && user { EptPte::USER_EXECUTE } else { EptPte::EXECUTE }
+}
+
 /// What EPT makes of the ends of its walks.
+#[derive(Clone, Copy)]
 struct Violation<'a> {
-    ept: &'a Ept,
+    tables: EptTables,
     x86: &'a X86,
-    request: &'a Request,
+    request: Request,
 }
 
 impl Violation<'_> {
     /// The violation, with the rights `granted` by all levels together.
+    #[cold]
     fn violation(&self, granted: u64) -> Fault {
-        let request = self.request;
+        let request = &self.request;
         let mut what = request.kind | EptQualification::from_bits_truncate((granted & 7) << 3);
-        let user_execute = self.ept.mode_based_execute && granted & EptPte::USER_EXECUTE.bits() != 0;
+        let user_execute =
+            self.tables.format.mode_based_execute && granted & EptPte::USER_EXECUTE.bits() != 0;
         what.set(EptQualification::USER_EXECUTABLE, user_execute);
         what.set(EptQualification::LINEAR_VALID, request.linear.is_some());
         what.set(EptQualification::SHADOW_STACK, request.shadow_stack);
@@ -159,20 +207,11 @@ impl Judge for Violation<'_> {
         Fault::EptMisconfiguration { gpa: GuestAddr(self.request.gpa), va: self.request.va() }
     }
     #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<EptPte, Fault> {
-        let granted = leaf.raw & leaf.limits;
-        let kind = self.request.kind;
-        let need = if kind.contains(EptQualification::FETCH) {
-            self.ept.execute_bit(self.request).bits()
-        } else {
-            // READ and WRITE of the qualification are R and W of the entry.
-            kind.bits() & 3
-        };
-        if granted & need == need {
-            Ok(EptPte::from_bits_retain(granted))
-        } else {
-            Err(self.violation(granted))
-        }
+    fn grants(&self, leaf: &Leaf) -> Option<EptPte> {
+        self.tables.granted(leaf.raw & leaf.limits, &self.request)
+    }
+    fn refusal(&self, leaf: &Leaf) -> Fault {
+        self.violation(leaf.raw & leaf.limits)
     }
 }
 
@@ -191,10 +230,39 @@ impl EptFormat {
     const RIGHTS: u64 =
         EptPte::READ.bits() | EptPte::WRITE.bits() | EptPte::EXECUTE.bits() | EptPte::USER_EXECUTE.bits();
 
+    pub(super) const fn has_four_levels(&self) -> bool {
+        self.top == 3
+    }
+
     /// The bits that grant something.
     #[inline]
     const fn rights(&self) -> u64 {
         if self.mode_based_execute { Self::RIGHTS } else { Self::RIGHTS & !EptPte::USER_EXECUTE.bits() }
+    }
+
+    /// Of an entry that points at a table: PS, and what only leaves have.
+    pub(super) const TABLE_RESERVED: u64 = EptPte::LARGE.bits() | 0x78;
+
+    /// An entry that is none of the usual.
+    #[cold]
+    fn special(&self, raw: u64, level: u32) -> Entry {
+        if raw & self.rights() == 0 {
+            return Entry::Absent;
+        }
+        if raw & self.high != 0 || self.misconfigured(raw) {
+            return Entry::Reserved;
+        }
+        let large = raw & EptPte::LARGE.bits() != 0;
+        let leaf = level == 0 || (large && (level == 1 || (level == 2 && self.page1gb)));
+        if leaf {
+            let bits = 12 + 9 * level;
+            // Everything between the flags and the page's address is reserved.
+            if reserved_type(raw) || raw & crate::addr::low_mask(bits) & !0xfff != 0 {
+                return Entry::Reserved;
+            }
+            return Entry::Leaf { base: raw & ADDRESS, size_bits: bits };
+        }
+        if raw & Self::TABLE_RESERVED != 0 { Entry::Reserved } else { Entry::Table(raw & ADDRESS) }
     }
 
     /// Combinations of rights that do not exist (SDM 29.3.3.1).
@@ -204,6 +272,12 @@ impl EptFormat {
         raw & EptPte::READ.bits() == 0
             && (raw & EptPte::WRITE.bits() != 0 || (!self.execute_only && raw & execute != 0))
     }
+}
+
+/// Whether a leaf's memory type is one of the reserved ones: 2, 3, 7.
+#[inline]
+const fn reserved_type(raw: u64) -> bool {
+    0b1000_1100 >> (raw >> 3 & 7) & 1 != 0
 }
 
 impl Format for EptFormat {
@@ -225,24 +299,15 @@ impl Format for EptFormat {
     }
     #[inline]
     fn decode(&self, raw: u64, level: u32) -> Entry {
-        if raw & self.rights() == 0 {
-            return Entry::Absent;
+        // The usual entries, which can at least be read, are told by one compare; 4 KiB pages by their type besides.
+        let readable = EptPte::READ.bits();
+        if level > 0 && raw & (self.high | Self::TABLE_RESERVED | readable) == readable {
+            return Entry::Table(raw & ADDRESS);
         }
-        if raw & self.high != 0 || self.misconfigured(raw) {
-            return Entry::Reserved;
+        if level == 0 && raw & (self.high | readable) == readable && !reserved_type(raw) {
+            return Entry::Leaf { base: raw & ADDRESS, size_bits: 12 };
         }
-        let large = raw & EptPte::LARGE.bits() != 0;
-        let leaf = level == 0 || (large && (level == 1 || (level == 2 && self.page1gb)));
-        if leaf {
-            let bits = 12 + 9 * level;
-            // Memory types 2, 3 and 7 are reserved; so is everything between the flags and the page's address.
-            return match raw >> 3 & 7 {
-                2 | 3 | 7 => Entry::Reserved,
-                _ if raw & crate::addr::low_mask(bits) & !0xfff != 0 => Entry::Reserved,
-                _ => Entry::Leaf { base: raw & ADDRESS, size_bits: bits },
-            };
-        }
-        if large || raw & 0x78 != 0 { Entry::Reserved } else { Entry::Table(raw & ADDRESS) }
+        self.special(raw, level)
     }
     #[inline]
     fn limits(&self, above: u64, raw: u64, _level: u32) -> u64 {

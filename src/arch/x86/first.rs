@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, PageFaultCode, access_code};
 use super::mode::Paging;
-use super::nested::{Mapped, Request, Second};
+use super::nested::{GuestTables, Mapped, Request};
 use super::pte::{self, Pte};
 use super::rights::{Context, Rights};
 use super::walk::{Direct, Job, Judge, Marked, Tables};
@@ -10,28 +10,50 @@ use super::{Cr4, Efer, Flavor, Mode, X86, memtype};
 use crate::access::Access;
 use crate::addr::{VirtAddr, low_mask};
 use crate::arch::{PteMemory, WalkError};
-use crate::radix::{Leaf, Stage};
+use crate::radix::{self, Leaf, Stage};
 use crate::tlb::TlbEntry;
 
 /// What the first stage found.
-struct Page {
+pub(super) struct Page {
     base: u64,
     size_bits: u32,
     level: u32,
-    rights: Rights,
+    pub(super) rights: Rights,
     attr: u16,
     global: bool,
 }
 
 /// The first stage's judgement of one access.
-struct First<'a> {
-    x86: &'a X86,
-    context: &'a Context,
-    access: &'a Access<Flavor>,
-    va: u64,
+#[derive(Clone, Copy)]
+pub(super) struct First<'a> {
+    pub(super) x86: &'a X86,
+    pub(super) context: &'a Context,
+    pub(super) access: &'a Access<Flavor>,
+    pub(super) va: u64,
 }
 
 impl First<'_> {
+    /// The page that a usual walk has found, if it allows the access.
+    #[inline(always)]
+    pub(super) fn page(&self, found: &radix::Page) -> Option<Page> {
+        let rights = Rights::of_leaf(found.raw, found.limits);
+        self.context.first_stage_permits(rights).then(|| self.of_leaf(found.base, 12, found.raw, 0, rights))
+    }
+
+    /// The page at `base` whose leaf `raw` of `level` grants `rights`.
+    #[inline]
+    fn of_leaf(&self, base: u64, size_bits: u32, raw: u64, level: u32, rights: Rights) -> Page {
+        Page {
+            base,
+            size_bits,
+            level,
+            rights,
+            attr: memtype::first(pte::pat_index(raw, size_bits)),
+            global: raw & Pte::GLOBAL.bits() != 0 && self.x86.registers.cr4.contains(Cr4::PGE),
+        }
+    }
+
+    #[cold]
     fn fault(&self, why: PageFaultCode) -> Fault {
         Fault::Page { code: access_code(self.x86, self.context, self.access) | why, cr2: VirtAddr(self.va) }
     }
@@ -42,7 +64,7 @@ impl Judge for First<'_> {
 
     fn absent(&self, limits: u64) -> Fault {
         // Only a cached upper table can bring XD here while NXE is clear: the bit is reserved now.
-        if limits & Pte::NX.bits() != 0 && !self.x86.registers.efer.contains(Efer::NXE) {
+        if !pte::executable(limits) && !self.x86.registers.efer.contains(Efer::NXE) {
             return self.reserved();
         }
         self.fault(PageFaultCode::empty())
@@ -50,13 +72,14 @@ impl Judge for First<'_> {
     fn reserved(&self) -> Fault {
         self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED)
     }
-    #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<Rights, Fault> {
+    #[inline(always)]
+    fn grants(&self, leaf: &Leaf) -> Option<Rights> {
         let rights = Rights::of_leaf(leaf.raw, leaf.limits);
-        if self.context.first_stage_permits(rights) {
-            return Ok(rights);
-        }
-        Err(self.fault(self.context.refusal(rights, self.x86.registers.efer) | PageFaultCode::PRESENT))
+        self.context.first_stage_permits(rights).then_some(rights)
+    }
+    fn refusal(&self, leaf: &Leaf) -> Fault {
+        let rights = Rights::of_leaf(leaf.raw, leaf.limits);
+        self.fault(self.context.refusal(rights, self.x86.registers.efer) | PageFaultCode::PRESENT)
     }
 }
 
@@ -65,7 +88,7 @@ impl First<'_> {
     #[inline]
     fn translate<T: Tables>(&self, tables: &mut T) -> Result<Page, WalkError<Fault>> {
         let root = self.x86.root;
-        match &self.x86.paging {
+        match self.x86.paging {
             Paging::Off => {
                 Ok(Page { base: 0, size_bits: 32, level: 0, rights: Rights::UNPAGED, attr: 0, global: false })
             }
@@ -80,7 +103,7 @@ impl First<'_> {
                     _ => pdpte3,
                 };
                 if pdpte & Pte::PRESENT.bits() == 0 {
-                    return Err(WalkError::Fault(self.absent(0)));
+                    return Err(WalkError::Fault(self.fault(PageFaultCode::empty())));
                 }
                 self.paged(format, pdpte & pte::ADDRESS, tables)
             }
@@ -88,10 +111,10 @@ impl First<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn paged<F: Marked, T: Tables>(
         &self,
-        format: &F,
+        format: F,
         root: u64,
         tables: &mut T,
     ) -> Result<Page, WalkError<Fault>> {
@@ -103,15 +126,8 @@ impl First<'_> {
             writes: self.access.kind.writes(),
             on_fault: self.x86.config.accessed_on_fault,
         };
-        let (Leaf { base, size_bits, raw, at, .. }, rights) = job.run(tables, self)?;
-        Ok(Page {
-            base,
-            size_bits,
-            level: at.level,
-            rights,
-            attr: memtype::first(pte::pat_index(raw, size_bits)),
-            global: raw & Pte::GLOBAL.bits() != 0 && self.x86.registers.cr4.contains(Cr4::PGE),
-        })
+        let (Leaf { base, size_bits, raw, at, .. }, rights) = job.run(tables, *self)?;
+        Ok(self.of_leaf(base, size_bits, raw, at.level, rights))
     }
 
     /// The entry for `2^size` bytes, but for where they lie.
@@ -132,27 +148,20 @@ impl First<'_> {
         }
     }
 
+    /// What the TLB keeps of the first stage alone.
     #[inline]
-    fn alone<P: PteMemory>(&self, memory: &mut P) -> Result<TlbEntry, WalkError<Fault>> {
-        let page = self.translate(&mut Direct(memory))?;
-        if self.context.mode == Mode::Off {
-            // Nothing is cached: one page of the identity is as good as another.
-            let pa = self.va & !low_mask(12);
-            return Ok(TlbEntry { pa, gpa: pa, leaf_bits: 12, ..self.entry(&page, 12) });
-        }
-        Ok(TlbEntry { pa: page.base, gpa: page.base, ..self.entry(&page, page.size_bits) })
+    pub(super) fn single(&self, page: &Page) -> TlbEntry {
+        TlbEntry { pa: page.base, gpa: page.base, ..self.entry(page, page.size_bits) }
     }
 
-    #[inline(never)]
-    fn nested<P: PteMemory>(&self, second: &Second, memory: &mut P) -> Result<TlbEntry, WalkError<Fault>> {
-        let page = self.translate(&mut second.tables(self.x86, Some(self.access.va), memory))?;
-        let gpa = page.base | self.va & low_mask(page.size_bits);
-        let request = Request::at_last(self.access, gpa, page.rights);
-        let Mapped { base, size_bits, rights, attr } = second.translate(self.x86, &request, memory)?;
+    /// What the TLB keeps of both stages, the second having mapped `gpa`.
+    #[inline]
+    pub(super) fn combined(&self, page: &Page, gpa: u64, mapped: &Mapped) -> TlbEntry {
+        let &Mapped { base, size_bits, rights, attr } = mapped;
         let size = page.size_bits.min(size_bits);
         let clean = if rights.contains(Rights::DIRTY) { Rights::empty() } else { Rights::DIRTY };
         let rights = (page.rights - Rights::SECOND).union(rights & Rights::SECOND) - clean;
-        Ok(TlbEntry {
+        TlbEntry {
             pa: (base | gpa & low_mask(size_bits)) & !low_mask(size),
             gpa: gpa & !low_mask(size),
             rights: rights.bits(),
@@ -160,13 +169,13 @@ impl First<'_> {
             leaf_bits: if self.context.mode == Mode::Off { size } else { page.size_bits } as u8,
             leaf2_bits: size_bits as u8,
             attr: page.attr | attr,
-            ..self.entry(&page, size)
-        })
+            ..self.entry(page, size)
+        }
     }
 }
 
 /// Translates `access` through all its stages; see [`Arch::walk`](crate::arch::Arch::walk).
-#[inline]
+#[inline(never)]
 pub(super) fn translate<P: PteMemory>(
     x86: &X86,
     context: &Context,
@@ -174,8 +183,19 @@ pub(super) fn translate<P: PteMemory>(
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
     let first = First { x86, context, access, va: super::effective(context.mode, access.va.0) };
-    match x86.second() {
-        None => first.alone(memory),
-        Some(second) => first.nested(second, memory),
+    if let Some(lower) = &x86.lower {
+        let mut tables = GuestTables { lower, x86, linear: Some(access.va), memory };
+        let page = first.translate(&mut tables)?;
+        let gpa = page.base | first.va & low_mask(page.size_bits);
+        let request = Request::at_last(access, gpa, page.rights);
+        let mapped = lower.translate(x86, request, tables.memory)?;
+        return Ok(first.combined(&page, gpa, &mapped));
     }
+    let page = first.translate(&mut Direct(memory))?;
+    if context.mode == Mode::Off {
+        // Nothing is cached: one page of the identity is as good as another.
+        let pa = first.va & !low_mask(12);
+        return Ok(TlbEntry { pa, gpa: pa, leaf_bits: 12, ..first.entry(&page, 12) });
+    }
+    Ok(first.single(&page))
 }

@@ -2,7 +2,7 @@
 //!
 //! [`X86`] holds one logical processor's control state and is the [`Arch`] of its `Mmu`. What a rule of the manual
 //! says stands in the file named after it: an access becomes a [`Context`] (`rights`), a walk finds and judges the leaf
-//! (`first`, `walk`, with the formats of `pte` and the masks of `reserved`), through a second stage where a guest has one
+//! (`straight` where nothing is unusual, else `first`, `walk`, with the formats of `pte` and the masks of `reserved`), through a second stage where a guest has one
 //! (`nested`, `ept`, `npt`); a refusal becomes a [`Fault`] (`fault`). Register writes go through `control`, and what
 //! they and the fence instructions drop is said in `invalidate`.
 //!
@@ -42,6 +42,7 @@ mod pdpte;
 mod pte;
 mod reserved;
 mod rights;
+mod straight;
 mod walk;
 
 pub use config::{AccessedOnFault, Config, Vendor};
@@ -110,8 +111,10 @@ pub struct X86 {
     /// What `registers` and `guest` come to: the format walked with, and the address of its top table.
     paging: mode::Paging,
     root: u64,
-    /// The format of nested paging, where it is on.
-    nested_paging: mode::Paging,
+    /// The second stage's tables, where there is one.
+    lower: Option<nested::Lower>,
+    /// How the usual walk goes, if it does.
+    straight: straight::Straight,
 }
 
 impl X86 {
@@ -134,7 +137,8 @@ impl X86 {
             ept_regimes: invalidate::Roots::default(),
             paging: mode::Paging::Off,
             root: 0,
-            nested_paging: mode::Paging::Off,
+            lower: None,
+            straight: straight::Straight::No,
         };
         x86.settle();
         x86
@@ -144,10 +148,8 @@ impl X86 {
     fn settle(&mut self) {
         self.paging = mode::Paging::of(self);
         self.root = self.registers.cr3 & pte::root_mask(self.mode());
-        self.nested_paging = match self.second() {
-            Some(Second::Npt(npt)) => npt.paging(&self.config),
-            _ => mode::Paging::Off,
-        };
+        self.lower = self.second().map(|second| second.lower(&self.config));
+        self.straight = straight::Straight::of(self);
     }
 
     /// The processor.
@@ -268,7 +270,7 @@ impl Arch for X86 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        first::translate(self, context, access, memory)
+        straight::translate(self, context, access, memory)
     }
 
     fn bus_fault(&self, _: &Context, _: &Access<Flavor>, _: BusError) -> Option<Fault> {

@@ -4,12 +4,12 @@
 //! before its accessed or dirty bit is set; last of all the guest-physical address of the access itself goes through.
 //! The second stage marks its own entries each time it is used (SDM Vol. 3C, ch. 29.3; APM Vol. 2, 15.25).
 
-use super::ept::Ept;
+use super::ept::{Ept, EptTables};
 use super::fault::{EptQualification, Fault};
-use super::npt::Npt;
+use super::npt::{Npt, NptTables};
 use super::rights::Rights;
 use super::walk::Tables;
-use super::{Flavor, X86};
+use super::{Config, Flavor, X86};
 use crate::access::{Access, AccessKind};
 use crate::addr::{VirtAddr, Vmid, low_mask};
 use crate::arch::{PteMemory, WalkError};
@@ -48,6 +48,7 @@ pub(super) struct Request {
 
 impl Request {
     /// The access itself, translated to `gpa` by the first stage with `rights`.
+    #[inline(always)]
     pub(super) fn at_last(access: &Access<Flavor>, gpa: u64, rights: Rights) -> Self {
         let kind = match access.kind {
             AccessKind::Read => EptQualification::READ,
@@ -84,25 +85,34 @@ pub(super) struct Mapped {
 }
 
 impl Second {
-    /// The guest's tables as the processor sees them through this stage.
-    pub(super) fn tables<'a, P>(
-        &'a self,
-        x86: &'a X86,
-        linear: Option<VirtAddr>,
-        memory: &'a mut P,
-    ) -> GuestTables<'a, P> {
-        GuestTables { second: self, x86, linear, memory }
+    /// Made ready to be walked.
+    pub(super) fn lower(&self, config: &Config) -> Lower {
+        match self {
+            Self::Ept(ept) => Lower::Ept(ept.tables(config)),
+            Self::Npt(npt) => Lower::Npt(npt.tables(config)),
+        }
     }
+}
 
+/// A second stage, ready to be walked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lower {
+    Ept(EptTables),
+    Npt(NptTables),
+}
+
+impl Lower {
+    /// Translates a guest-physical address and marks what is due.
+    #[inline(never)]
     pub(super) fn translate<P: PteMemory>(
         &self,
         x86: &X86,
-        request: &Request,
+        request: Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
         match self {
-            Self::Ept(ept) => ept.translate(x86, request, memory),
-            Self::Npt(npt) => npt.translate(x86, request, memory),
+            Self::Ept(tables) => tables.translate(x86, request, memory),
+            Self::Npt(tables) => tables.translate(x86, request, memory),
         }
     }
 
@@ -111,7 +121,7 @@ impl Second {
     fn table_read(&self, linear: Option<VirtAddr>) -> EptQualification {
         match self {
             Self::Npt(_) => EptQualification::WRITE,
-            Self::Ept(ept) if ept.marks() && linear.is_some() => {
+            Self::Ept(tables) if tables.format.marks && linear.is_some() => {
                 EptQualification::READ | EptQualification::WRITE
             }
             Self::Ept(_) => EptQualification::READ,
@@ -121,16 +131,17 @@ impl Second {
 
 /// A guest's tables behind a second stage.
 pub(super) struct GuestTables<'a, P> {
-    second: &'a Second,
-    x86: &'a X86,
-    linear: Option<VirtAddr>,
-    memory: &'a mut P,
+    pub(super) lower: &'a Lower,
+    pub(super) x86: &'a X86,
+    /// The linear address that is translated; `None` where MOV to CR3 loads PDPTEs.
+    pub(super) linear: Option<VirtAddr>,
+    pub(super) memory: &'a mut P,
 }
 
 impl<P: PteMemory> GuestTables<'_, P> {
     fn place(&mut self, at: PteRef, kind: EptQualification) -> Result<PteRef, WalkError<Fault>> {
         let request = Request { gpa: at.addr, linear: self.linear, kind, last: None, shadow_stack: false };
-        let mapped = self.second.translate(self.x86, &request, self.memory)?;
+        let mapped = self.lower.translate(self.x86, request, self.memory)?;
         Ok(PteRef { addr: mapped.base | at.addr & low_mask(mapped.size_bits), ..at })
     }
 }
@@ -140,7 +151,7 @@ impl<P: PteMemory> PteSource for GuestTables<'_, P> {
 
     #[inline]
     fn read(&mut self, at: PteRef) -> Result<u64, Self::Error> {
-        let place = self.place(at, self.second.table_read(self.linear))?;
+        let place = self.place(at, self.lower.table_read(self.linear))?;
         self.memory.read(place).map_err(WalkError::Bus)
     }
     #[inline]
@@ -162,8 +173,9 @@ impl<P: PteMemory> PteSource for GuestTables<'_, P> {
 }
 
 impl<P: PteMemory> Tables for GuestTables<'_, P> {
+    #[cold]
     fn update(&mut self, at: PteRef, old: u64, new: u64) -> Result<(), WalkError<Fault>> {
-        let place = self.place(at, self.second.table_read(self.linear) | EptQualification::WRITE)?;
+        let place = self.place(at, self.lower.table_read(self.linear) | EptQualification::WRITE)?;
         match self.memory.update(place, old, new) {
             Ok(true) => Ok(()),
             Ok(false) => Err(WalkError::Raced),

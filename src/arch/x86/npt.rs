@@ -9,7 +9,7 @@ use super::control::{Cr0, Cr4, Efer};
 use super::fault::{EptQualification, Fault, PageFaultCode};
 use super::mode::{Mode, Paging};
 use super::nested::{Mapped, Request};
-use super::pte::{self, Pae};
+use super::pte::{self, LongMode, Pae};
 use super::rights::Rights;
 use super::walk::{Direct, Job, Judge, Marked};
 use super::{Config, X86, memtype};
@@ -42,13 +42,71 @@ impl Npt {
         Mode::select(Cr0::PG, self.cr4, efer)
     }
 
+    /// The tables, ready to be walked.
+    pub(super) fn tables(&self, config: &Config) -> NptTables {
+        let nxe = self.efer.contains(Efer::NXE);
+        let paging = match Paging::select(self.mode(), config, self.cr4, nxe) {
+            Paging::Pae(_) => Paging::PaeInMemory(Pae::in_memory(config, nxe)),
+            other => other,
+        };
+        NptTables { paging, ncr3: self.ncr3, pat: self.pat }
+    }
+}
+
+/// The tables that nCR3 names, as the host's registers have them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct NptTables {
+    paging: Paging,
+    ncr3: u64,
+    pat: u64,
+}
+
+impl NptTables {
+    /// The format and the root, where they are long mode's of four levels.
+    pub(super) const fn four_levels(&self) -> Option<(LongMode, u64)> {
+        match self.paging {
+            Paging::Long(format @ LongMode { top: 3, .. }) => Some((format, self.ncr3 & pte::ADDRESS)),
+            _ => None,
+        }
+    }
+
+    /// What `rights` are to the request; `None` if they do not suffice.
+    #[inline]
+    pub(super) fn granted(rights: Rights, request: &Request) -> Option<Rights> {
+        let mut need = Rights::USER;
+        need.set(Rights::WRITE, request.writes());
+        need.set(Rights::EXECUTE, request.kind.contains(EptQualification::FETCH));
+        rights.contains(need).then_some(rights)
+    }
+
+    /// What the stage answers where the leaf `raw` maps the page at `base` with the rights `found`.
+    #[inline]
+    pub(super) fn mapped(
+        &self,
+        base: u64,
+        size_bits: u32,
+        raw: u64,
+        found: Rights,
+        request: &Request,
+    ) -> Mapped {
+        let mut rights = Rights::READ2 | found & Rights::DIRTY;
+        rights.set(Rights::WRITE2, found.contains(Rights::WRITE));
+        rights.set(Rights::EXECUTE2, found.contains(Rights::EXECUTE));
+        // Nobody asks for the memory type of a guest's tables.
+        let attr = match request.last {
+            Some(_) => memtype::npt(memtype::lookup(self.pat, pte::pat_index(raw, size_bits))),
+            None => 0,
+        };
+        Mapped { base, size_bits, rights, attr }
+    }
+
     pub(super) fn translate<P: PteMemory>(
         &self,
         x86: &X86,
-        request: &Request,
+        request: Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
-        match &x86.nested_paging {
+        match self.paging {
             Paging::Off => Err(WalkError::Fault(NestedFault { request }.absent(0))),
             Paging::Legacy32(format) => self.walk(format, 32, 0xffff_f000, x86, request, memory),
             Paging::Pae(format) | Paging::PaeInMemory(format) => {
@@ -58,22 +116,13 @@ impl Npt {
         }
     }
 
-    /// What the nested tables are walked with.
-    pub(super) fn paging(&self, config: &Config) -> Paging {
-        let nxe = self.efer.contains(Efer::NXE);
-        match Paging::select(self.mode(), config, self.cr4, nxe) {
-            Paging::Pae(_) => Paging::PaeInMemory(Pae::in_memory(config, nxe)),
-            other => other,
-        }
-    }
-
     fn walk<F: Marked, P: PteMemory>(
         &self,
-        format: &F,
+        format: F,
         bits: u32,
         root_mask: u64,
         x86: &X86,
-        request: &Request,
+        request: Request,
         memory: &mut P,
     ) -> Result<Mapped, WalkError<Fault>> {
         let judge = NestedFault { request };
@@ -89,27 +138,21 @@ impl Npt {
             writes: request.writes(),
             on_fault: x86.config.accessed_on_fault,
         };
-        let (Leaf { base, size_bits, raw, .. }, found) = job.run(&mut Direct(memory), &judge)?;
-        let mut rights = Rights::READ2 | found & Rights::DIRTY;
-        rights.set(Rights::WRITE2, found.contains(Rights::WRITE));
-        rights.set(Rights::EXECUTE2, found.contains(Rights::EXECUTE));
-        // Nobody asks for the memory type of a guest's tables.
-        let attr = match request.last {
-            Some(_) => memtype::npt(memtype::lookup(self.pat, pte::pat_index(raw, size_bits))),
-            None => 0,
-        };
-        Ok(Mapped { base, size_bits, rights, attr })
+        let (Leaf { base, size_bits, raw, .. }, found) = job.run(&mut Direct(memory), judge)?;
+        Ok(self.mapped(base, size_bits, raw, found, &request))
     }
 }
 
 /// What NPT makes of the ends of its walks.
-struct NestedFault<'a> {
-    request: &'a Request,
+#[derive(Clone, Copy)]
+struct NestedFault {
+    request: Request,
 }
 
-impl NestedFault<'_> {
+impl NestedFault {
+    #[cold]
     fn fault(&self, why: PageFaultCode) -> Fault {
-        let request = self.request;
+        let request = &self.request;
         let mut code = why | PageFaultCode::USER;
         code.set(PageFaultCode::WRITE, request.writes());
         // Unlike #PF, whether or not the host has NX or SMEP on.
@@ -124,7 +167,7 @@ impl NestedFault<'_> {
     }
 }
 
-impl Judge for NestedFault<'_> {
+impl Judge for NestedFault {
     type Granted = Rights;
 
     fn absent(&self, _limits: u64) -> Fault {
@@ -134,11 +177,10 @@ impl Judge for NestedFault<'_> {
         self.fault(PageFaultCode::PRESENT | PageFaultCode::RESERVED)
     }
     #[inline]
-    fn leaf(&self, leaf: &Leaf) -> Result<Rights, Fault> {
-        let mut need = Rights::USER;
-        need.set(Rights::WRITE, self.request.writes());
-        need.set(Rights::EXECUTE, self.request.kind.contains(EptQualification::FETCH));
-        let rights = Rights::of_leaf(leaf.raw, leaf.limits);
-        if rights.contains(need) { Ok(rights) } else { Err(self.fault(PageFaultCode::PRESENT)) }
+    fn grants(&self, leaf: &Leaf) -> Option<Rights> {
+        NptTables::granted(Rights::of_leaf(leaf.raw, leaf.limits), &self.request)
+    }
+    fn refusal(&self, _leaf: &Leaf) -> Fault {
+        self.fault(PageFaultCode::PRESENT)
     }
 }

@@ -53,12 +53,18 @@ bitflags::bitflags! {
 /// The address field of an 8-byte entry.
 pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// What the levels pass down: R/W, U/S and "all accessed so far" by AND, XD by OR (SDM 4.6, 4.8).
-const ALL: u64 = Pte::WRITE.bits() | Pte::USER.bits() | Pte::ACCESSED.bits();
+/// What the levels pass down: R/W, U/S, "all accessed so far" and "XD clear so far", all by AND (SDM 4.6, 4.8). In the
+/// place of XD stands its opposite, so that one AND does.
+const ALL: u64 = Pte::WRITE.bits() | Pte::USER.bits() | Pte::ACCESSED.bits() | Pte::NX.bits();
 
 #[inline]
-const fn combine(above: u64, raw: u64) -> u64 {
-    (above & raw & ALL) | ((above | raw) & Pte::NX.bits())
+pub(super) const fn combine(above: u64, raw: u64) -> u64 {
+    above & (raw ^ Pte::NX.bits())
+}
+
+/// Whether XD is clear in all tables that combine to `limits`.
+pub(super) const fn executable(limits: u64) -> bool {
+    limits & Pte::NX.bits() != 0
 }
 
 /// 4-level and 5-level paging (SDM Vol. 3A, 4.5; APM Vol. 2, 5.3).
@@ -91,6 +97,7 @@ impl LongMode {
     }
 
     /// An entry that is no plain table and no 4 KiB page.
+    #[cold]
     fn special(&self, raw: u64, level: u32) -> Entry {
         if raw & Pte::PRESENT.bits() == 0 {
             return Entry::Absent;
@@ -291,7 +298,7 @@ impl Format for Legacy32 {
     }
     #[inline]
     fn limits(&self, above: u64, raw: u64, _level: u32) -> u64 {
-        above & raw
+        combine(above, raw)
     }
     #[inline]
     fn initial_limits(&self) -> u64 {

@@ -65,7 +65,8 @@ impl Rights {
             | raw & 1 << 6
             // D of the leaf, where R/W is clear there and set above.
             | ((!raw & limits & 1 << 1) << 5 & raw) << 4
-            | !(raw | limits) & 1 << 63;
+            // XD clear in the leaf; the limits have its opposite.
+            | limits & !raw & 1 << 63;
         let number = raw & 0xf << 59 | user << 56;
         Self::from_bits_retain(flags | number | Self::SECOND.bits())
     }

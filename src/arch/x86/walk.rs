@@ -17,7 +17,7 @@ use crate::arch::{PteMemory, WalkError};
 use crate::radix::{Entry, Format, Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
 
 /// A format whose entries are marked when they are used.
-pub(super) trait Marked: Format {
+pub(super) trait Marked: Format + Copy {
     /// The bit that an entry of `level` gets when a translation uses it; 0 where it gets none. The same bit of the
     /// limits says whether all tables above have theirs.
     fn accessed(&self, level: u32) -> u64;
@@ -37,7 +37,7 @@ pub(super) struct Direct<'a, P>(pub(super) &'a mut P);
 impl<P: PteMemory> PteSource for Direct<'_, P> {
     type Error = WalkError<Fault>;
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, at: PteRef) -> Result<u64, Self::Error> {
         self.0.read(at).map_err(WalkError::Bus)
     }
@@ -71,20 +71,23 @@ impl<P: PteMemory> Tables for Direct<'_, P> {
 }
 
 /// What a stage makes of the ends of its walks.
-pub(super) trait Judge {
+pub(super) trait Judge: Copy {
     /// What the stage keeps of a leaf.
-    type Granted;
+    type Granted: Copy;
     /// The walk met an entry that is not present, under tables that combine to `limits`.
     fn absent(&self, limits: u64) -> Fault;
     /// The walk met a reserved encoding.
     fn reserved(&self) -> Fault;
     /// The walk met a leaf: what does it grant, if the access is allowed?
-    fn leaf(&self, leaf: &Leaf) -> Result<Self::Granted, Fault>;
+    fn grants(&self, leaf: &Leaf) -> Option<Self::Granted>;
+    /// The fault of an access that the leaf does not allow.
+    fn refusal(&self, leaf: &Leaf) -> Fault;
 }
 
 /// One stage's walk to be made.
-pub(super) struct Job<'a, F> {
-    pub(super) format: &'a F,
+#[derive(Clone, Copy)]
+pub(super) struct Job<F> {
+    pub(super) format: F,
     pub(super) stage: Stage,
     pub(super) root: u64,
     pub(super) va: u64,
@@ -93,35 +96,71 @@ pub(super) struct Job<'a, F> {
     pub(super) on_fault: AccessedOnFault,
 }
 
-impl<F: Marked> Job<'_, F> {
+impl<F: Marked> Job<F> {
     /// Finds the leaf, has it judged and marks what is due. The leaf is returned as it stands in memory then, with
     /// what it grants then.
     #[inline]
     pub(super) fn run<T: Tables, J: Judge>(
-        &self,
+        self,
         tables: &mut T,
-        judge: &J,
+        judge: J,
     ) -> Result<(Leaf, J::Granted), WalkError<Fault>> {
-        let fault = match walk(self.format, self.stage, self.root, self.va, tables) {
-            Ok(leaf) => match judge.leaf(&leaf) {
-                Ok(granted) => {
-                    let due = self.due(&leaf);
-                    if due == 0 {
-                        return Ok((leaf, granted));
-                    }
-                    let leaf = self.walk_marking(tables, Some((leaf, due)))?.ok_or(WalkError::Raced)?;
-                    return judge.leaf(&leaf).map(|granted| (leaf, granted)).map_err(WalkError::Fault);
+        match walk(&self.format, self.stage, self.root, self.va, tables) {
+            Ok(leaf) => match judge.grants(&leaf) {
+                Some(granted) if self.due(&leaf) == 0 => Ok((leaf, granted)),
+                _ => {
+                    let found = leaf;
+                    self.settle(tables, judge, found)
                 }
-                Err(fault) => fault,
             },
-            Err(Stop::Absent { limits, .. }) => judge.absent(limits),
-            Err(Stop::Reserved { .. }) => judge.reserved(),
-            Err(Stop::Source { error, .. }) => return Err(error),
-        };
-        if self.on_fault == AccessedOnFault::Tables {
-            self.walk_marking(tables, None)?;
+            Err(stop) => Err(self.stopped(tables, judge, stop)),
         }
-        Err(WalkError::Fault(fault))
+    }
+
+    /// Where the leaf as it stands does not do: refuses the access, or marks what is due.
+    #[cold]
+    #[inline(never)]
+    fn settle<T: Tables, J: Judge>(
+        self,
+        tables: &mut T,
+        judge: J,
+        leaf: Leaf,
+    ) -> Result<(Leaf, J::Granted), WalkError<Fault>> {
+        if judge.grants(&leaf).is_none() {
+            return Err(self.faulted(tables, judge.refusal(&leaf)));
+        }
+        let due = self.due(&leaf);
+        let leaf = self.walk_marking(tables, Some((leaf, due)))?.ok_or(WalkError::Raced)?;
+        match judge.grants(&leaf) {
+            Some(granted) => Ok((leaf, granted)),
+            None => Err(WalkError::Fault(judge.refusal(&leaf))),
+        }
+    }
+
+    /// The walk met no leaf.
+    #[cold]
+    #[inline(never)]
+    fn stopped<T: Tables, J: Judge>(
+        self,
+        tables: &mut T,
+        judge: J,
+        stop: Stop<WalkError<Fault>>,
+    ) -> WalkError<Fault> {
+        match stop {
+            Stop::Absent { limits, .. } => self.faulted(tables, judge.absent(limits)),
+            Stop::Reserved { .. } => self.faulted(tables, judge.reserved()),
+            Stop::Source { error, .. } => error,
+        }
+    }
+
+    /// The access faults, after the marks that this processor leaves then.
+    fn faulted<T: Tables>(&self, tables: &mut T, fault: Fault) -> WalkError<Fault> {
+        if self.on_fault == AccessedOnFault::Tables {
+            if let Err(error) = self.walk_marking(tables, None) {
+                return error;
+            }
+        }
+        WalkError::Fault(fault)
     }
 
     /// The marks that the leaf is to get, if it or a table above it lacks one; else 0.
@@ -139,8 +178,8 @@ impl<F: Marked> Job<'_, F> {
         tables: &mut T,
         leaf: Option<(Leaf, u64)>,
     ) -> Result<Option<Leaf>, WalkError<Fault>> {
-        let mut marking = Marking { format: self.format, tables, leaf };
-        match walk(self.format, self.stage, self.root, self.va, &mut marking) {
+        let mut marking = Marking { format: &self.format, tables, leaf };
+        match walk(&self.format, self.stage, self.root, self.va, &mut marking) {
             Ok(leaf) => Ok(Some(leaf)),
             Err(Stop::Source { error, .. }) => Err(error),
             Err(Stop::Absent { .. } | Stop::Reserved { .. }) => Ok(None),

@@ -14,6 +14,11 @@ struct Found {
 }
 
 impl<P: WayPolicy> Tlb for SetAssociative<P> {
+    #[inline]
+    fn follows_walks(&self) -> bool {
+        false
+    }
+
     #[inline(always)]
     fn lookup(&mut self, key: &Key, side: Side) -> Option<Hit> {
         let number = key.va >> self.first_shift;

@@ -13,6 +13,7 @@
 //! | `pte` | page-table entries and the formats Sv32 to Sv57x4 |
 //! | `rights` | R, W, X, U, SUM, MXR and shadow stacks, as one compare |
 //! | `walk` | stage one; accessed and dirty bits |
+//! | `straight` | the walk that has nothing unusual to it |
 //! | `gstage` | stage two, and stage one's tables behind it |
 //! | `pmp` | physical memory protection |
 //! | `fence` | SFENCE and HFENCE |
@@ -63,6 +64,7 @@ mod masking;
 mod pmp;
 mod pte;
 mod rights;
+mod straight;
 mod translate;
 mod walk;
 

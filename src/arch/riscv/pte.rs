@@ -126,6 +126,20 @@ impl PteRules {
     }
 }
 
+impl PteRules {
+    /// The bits of a valid leaf that are V alone.
+    #[inline]
+    pub(super) const fn leaf(&self) -> u64 {
+        self.leaf
+    }
+
+    /// The bits of an entry that points at a table that are V alone.
+    #[inline]
+    pub(super) const fn table(&self) -> u64 {
+        self.table
+    }
+}
+
 impl Default for PteRules {
     /// An RV64 machine with Svnapot, and with Svpbmt enabled.
     fn default() -> Self {
@@ -176,7 +190,7 @@ impl<const LEVELS: u32, const WIDE: u32> Sv<LEVELS, WIDE> {
 
     /// The PPN field, in place as an address.
     #[inline]
-    const fn address(raw: u64) -> u64 {
+    pub(super) const fn address(raw: u64) -> u64 {
         (raw >> 10 & low_mask(Self::PPN_BITS)) << 12
     }
 

@@ -45,7 +45,10 @@
 //!
 //! Not emulated: Secure and Realm states (one physical space; NS bits are ignored), FEAT_NV's changes to stage 1,
 //! permission indirection and overlays, 128-bit descriptors (announcing the last three is an [`UnsupportedCore`]
-//! error), memory tagging beyond reporting the memory type.
+//! error), memory tagging beyond reporting the memory type, big-endian tables (`SCTLR_ELx.EE`), `TCR.NFD` (what SVE
+//! loads that may not fault would find), Access flags of table descriptors (FEAT_HAFT), and faults of blocks with nT
+//! (FEAT_BBM). Of what an instruction demands beyond alignment (DC ZVA and exclusives on Device memory) nothing is
+//! known here. Cache maintenance that stores marks a clean page dirty.
 
 mod attributes;
 mod config;

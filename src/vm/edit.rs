@@ -21,9 +21,13 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
     /// A new, empty, suspended space, whose translations TLBs tag with `tag`. No other space that exists may have the
     /// same tag.
     pub fn create(&mut self, tag: Space) -> SpaceId {
+        self.new_space(AddressSpace::new(tag))
+    }
+
+    pub(super) fn new_space(&mut self, space: AddressSpace<F>) -> SpaceId {
         let id = SpaceId(self.next_space);
         self.next_space += 1;
-        self.spaces.insert(id, AddressSpace::new(tag));
+        self.spaces.insert(id, space);
         id
     }
 
@@ -82,17 +86,18 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
     /// Promises a region to `space`. Nothing is allocated until it is touched.
     ///
     /// # Errors
-    /// [`VmError::Range`]; [`VmError::Overlap`]; [`VmError::Table`] for rights that the format cannot hold and for a
-    /// misaligned device.
+    /// [`VmError::Range`], also of what a region shows of a shared memory; [`VmError::Overlap`]; [`VmError::Table`] for
+    /// rights that the format cannot hold and for a misaligned device.
     pub fn map(&mut self, space: SpaceId, region: Region) -> Result<(), VmError> {
         let (first, last) = self.range(region.va, region.len)?;
         self.check_rights(region.perms)?;
-        self.check_device(&region, last)?;
+        self.check_backing(&region, last)?;
         let regions = &mut self.space_mut(space)?.regions;
         if let Some(taken) = regions.conflict(first, last) {
             return Err(VmError::Overlap { va: region.va, first: taken.va, last: taken.last() });
         }
-        regions.insert(region);
+        regions.insert(region.clone());
+        self.show(&region);
         Ok(())
     }
 
@@ -128,14 +133,21 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         Ok(())
     }
 
-    /// Refuses a device whose pages are none, or that would run past the top of physical memory before `last`.
-    fn check_device(&self, region: &Region, last: u64) -> Result<(), VmError> {
-        let Backing::Device { pa, at } = region.backing else { return Ok(()) };
-        let aligned = pa.is_aligned(self.page.bits()) && at.is_aligned(self.page.bits());
-        if !aligned || at > region.va || pa.checked_add(last.wrapping_sub(at.0)).is_none() {
-            return Err(EditError::MisalignedPhysical { pa, size: self.page }.into());
+    /// Refuses a device or a shared memory whose pages are none, or that would end before `last`.
+    fn check_backing(&self, region: &Region, last: u64) -> Result<(), VmError> {
+        let fits = |from: u64, at: VirtAddr| {
+            let aligned = VirtAddr(from | at.0).is_aligned(self.page.bits());
+            aligned && at <= region.va && from.checked_add(last.wrapping_sub(at.0)).is_some()
+        };
+        match region.backing {
+            Backing::Device { pa, at } if !fits(pa.0, at) => {
+                Err(EditError::MisalignedPhysical { pa, size: self.page }.into())
+            }
+            Backing::Shared { offset, at, .. } if !fits(offset, at) => {
+                Err(VmError::Range { va: VirtAddr(offset), len: region.len, page: self.page })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Ends the promises of `va..va + len`: pages there are dropped, and regions that stick out keep the rest.
@@ -154,7 +166,8 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         self.space(space)?;
         self.remove_entries(space, first, last, harts)?;
         self.space_mut(space)?.regions.carve(first, last);
-        self.drop_pages(space, first, last)
+        self.drop_pages(space, first, last)?;
+        self.forget_objects().map(|_| ())
     }
 
     /// Gives the pages of `va..va + len` other rights. They hold at once; entries come back when they are touched.
@@ -208,7 +221,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         if len < old.len {
             return self.unmap(space, VirtAddr(last + 1), old.len - len, harts);
         }
-        self.check_device(&old, last)?;
+        self.check_backing(&old, last)?;
         let regions = &mut self.space_mut(space)?.regions;
         let beyond = old.last().0.checked_add(1).filter(|&first| first <= last);
         if let Some(taken) = beyond.and_then(|first| regions.conflict(first, last)) {
@@ -218,8 +231,8 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         Ok(())
     }
 
-    /// A copy of `space`, suspended, tagged `tag`: the same regions, and every page shared until one side writes to
-    /// it. Takes no frame.
+    /// A copy of `space`, suspended, tagged `tag`: the same regions, and every page the same until one side writes to
+    /// it, or for good where it is [shared memory](super::SharedMemory). Takes no frame.
     ///
     /// # Errors
     /// [`VmError::NoSpace`]; [`VmError::Table`] for a damaged table.
@@ -233,7 +246,10 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         let (regions, shared) = (parent.regions.clone(), parent.pages.clone());
         // From here on a write to any of them must fault. The dirty mark moves into the books: an entry that is dirty
         // but not writable means something else on some machines.
-        self.edit_entries(space, shared.clone(), harts, |table, memory, va| {
+        let private = |id: PageId| self.pages.get(id).is_some_and(|page| !page.shared);
+        let copied: Vec<_> =
+            shared.iter().map(|(&number, &id)| (number, id)).filter(|&(_, id)| private(id)).collect();
+        self.edit_entries(space, copied, harts, |table, memory, va| {
             table.update(memory, va, |old| old - Perms::WRITE - Perms::DIRTY)
         })?;
         let child = self.create(tag);
@@ -254,7 +270,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         self.drop_table(space, harts)?;
         self.drop_pages(space, 0, u64::MAX)?;
         self.spaces.remove(&space);
-        Ok(())
+        self.forget_objects().map(|_| ())
     }
 
     /// Gives the frames of a space's table back. Its pages stay where they are.
@@ -341,7 +357,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
 
     /// Drops the pages of `first..=last`, which are in no table of this space; those that no other space has are
     /// freed.
-    fn drop_pages(&mut self, space: SpaceId, first: u64, last: u64) -> Result<(), VmError> {
+    pub(super) fn drop_pages(&mut self, space: SpaceId, first: u64, last: u64) -> Result<(), VmError> {
         let bits = self.page.bits();
         let target = self.space_mut(space)?;
         let pages: Vec<_> =

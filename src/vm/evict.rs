@@ -23,6 +23,9 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         busy: Option<PageId>,
         harts: &mut (impl Harts + ?Sized),
     ) -> Result<(), VmError> {
+        if self.forget_objects()? {
+            return Ok(());
+        }
         let mut failed = None;
         // A page that cannot go now does not keep another from going.
         for _ in 0..=self.pages.resident() {

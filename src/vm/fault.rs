@@ -46,12 +46,12 @@ const MARKS: Perms = Perms::ACCESSED.union(Perms::DIRTY);
 
 /// Of one fault: which page, and how it may be used.
 #[derive(Clone, Copy)]
-struct Place {
-    space: SpaceId,
+pub(super) struct Place {
+    pub(super) space: SpaceId,
     /// First address of the page.
-    va: VirtAddr,
+    pub(super) va: VirtAddr,
     /// The page's number.
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> VirtualMemory<F, M, A, S, P> {
@@ -168,8 +168,11 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         write: bool,
         harts: &mut (impl Harts + ?Sized),
     ) -> Result<(PageId, Resolved), VmError> {
+        if self.page_at(place).is_none() {
+            self.join(place, region);
+        }
         if let Some((id, page)) = self.page_at(place) {
-            if page.frame.is_some() && !(write && page.owners.len() > 1) {
+            if page.frame.is_some() && !(write && page.copied_on_write()) {
                 return Ok((id, Resolved::Mapped));
             }
         }
@@ -200,7 +203,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
         harts: &mut (impl Harts + ?Sized),
     ) -> Result<(PageId, Resolved), VmError> {
         // Looked up only now: making room for the frame may have put the page out, or dropped it.
-        let found = self.page_at(place).map(|(id, page)| (id, page.owners.len() > 1));
+        let found = self.page_at(place).map(|(id, page)| (id, page.copied_on_write()));
         let mut buffer = mem::take(&mut self.buffer);
         let content = match found {
             Some((id, _)) => self.content(place.space, id, &mut buffer),
@@ -213,7 +216,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             Some((id, true)) if write => {
                 self.unmap_at(place.space, place.number, id, harts)?;
                 let owners = vec![(place.space, place.number)];
-                let copy = Page { frame: Some(frame), slot: None, dirty: true, owners };
+                let copy = Page { frame: Some(frame), dirty: true, owners, ..Page::default() };
                 let new = self.pages.add(copy).ok_or(VmError::HostMemory)?;
                 let owner = (place.space, place.number);
                 self.pages.change(id, |page| page.owners.retain(|&other| other != owner));
@@ -228,9 +231,10 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             }
             None => {
                 let owners = vec![(place.space, place.number)];
-                let page = Page { frame: Some(frame), slot: None, dirty: false, owners };
+                let page = Page { frame: Some(frame), owners, ..Page::default() };
                 let id = self.pages.add(page).ok_or(VmError::HostMemory)?;
                 self.adopt(place, id);
+                self.share(place, region, id);
                 if matches!(region.backing, Backing::Source { .. }) {
                     self.count(place.space, |stats| stats.source_fills += 1);
                     Ok((id, Resolved::SourceFilled))
@@ -282,7 +286,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             page.dirty |= write;
             // Not yet writable: what is shared, and what would become dirty without anyone noticing.
             let noticed = page.dirty || marks.contains(Perms::DIRTY);
-            Some((page.frame?, page.owners.len() == 1 && noticed))
+            Some((page.frame?, !page.copied_on_write() && noticed))
         });
         let (frame, writable) = found.flatten().ok_or(VmError::Inconsistent { page: id })?;
         let mut perms = region.perms & RIGHTS | marks & Perms::ACCESSED;

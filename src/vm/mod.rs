@@ -12,8 +12,8 @@
 //!    ◄── Harts::invalidate(scope) ──────────────────── unmapped everywhere, flushed, written if dirty, reused
 //! ```
 //!
-//! Files: `region` (what a space promises), `page` (one page's life, and the reverse map), `space`; `fault` brings
-//! pages in and breaks sharing, `evict` puts them out, `edit` changes spaces, `copy` is the kernel's own access;
+//! Files: `region` (what a space promises), `page` (one page's life, and the reverse map), `space`, `shared` (memory of
+//! several spaces); `fault` brings pages in and copies on write, `evict` puts them out, `edit` changes spaces, `copy` is the kernel's own access;
 //! `policy` chooses victims. With the feature `elf`, the module `elf` turns a program's segments into regions.
 //!
 //! # Protocol
@@ -35,6 +35,7 @@ mod fault;
 mod page;
 mod policy;
 mod region;
+mod shared;
 mod space;
 mod stats;
 
@@ -46,6 +47,7 @@ pub use fault::Resolved;
 pub use page::PageId;
 pub use policy::{Clock, Fifo, Policy};
 pub use region::{Backing, Region, Source};
+pub use shared::SharedMemory;
 pub use space::SpaceId;
 pub use stats::{Usage, VmStats};
 
@@ -143,6 +145,8 @@ pub struct VirtualMemory<F, M, A, S, P = Clock> {
     pages: Pages,
     spaces: BTreeMap<SpaceId, AddressSpace<F>>,
     next_space: u32,
+    /// Shared memories.
+    objects: Vec<shared::Object>,
     /// How many of the pages that an active space's last faults were about stay.
     protected: usize,
     /// One page of host memory, for moving content.
@@ -197,6 +201,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
             pages: Pages::default(),
             spaces: BTreeMap::new(),
             next_space: 0,
+            objects: Vec::new(),
             protected: 3,
             buffer,
             unfreed: Vec::new(),
@@ -240,7 +245,7 @@ impl<F: Encode, M: PhysMemory, A: FrameAllocator, S: BackingStore, P: Policy> Vi
 
     /// The spaces that exist, in the order of their making.
     pub fn spaces(&self) -> impl Iterator<Item = SpaceId> {
-        self.spaces.keys().copied()
+        self.spaces.keys().copied().filter(|&space| !self.is_hidden(space))
     }
 
     /// What has been counted, all spaces together, those destroyed included.

@@ -27,8 +27,17 @@ pub(super) struct Page {
     pub(super) slot: Option<Slot>,
     /// Whether the frame's content is nowhere else (marks in table entries aside).
     pub(super) dirty: bool,
-    /// Every place where it is: space and page number. More than one: shared, to be copied on write.
+    /// Every place where it is: space and page number.
     pub(super) owners: Vec<(SpaceId, u64)>,
+    /// Whether all of them are to see what one stores.
+    pub(super) shared: bool,
+}
+
+impl Page {
+    /// Whether a store needs a copy first.
+    pub(super) fn copied_on_write(&self) -> bool {
+        !self.shared && self.owners.len() > 1
+    }
 }
 
 /// All pages.

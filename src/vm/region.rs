@@ -1,6 +1,6 @@
 //! What a space promises: regions of pages with the same rights and the same origin.
 
-use super::VmError;
+use super::{SharedMemory, VmError};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::radix::Perms;
 use alloc::boxed::Box;
@@ -57,6 +57,15 @@ pub enum Backing {
         /// A page's first address.
         at: VirtAddr,
     },
+    /// Zeros at first, and then what any space stores that shows the same memory. Shared, not copied, by a fork.
+    Shared {
+        /// The memory.
+        memory: SharedMemory,
+        /// Which byte of it appears at `at`: a page's first.
+        offset: u64,
+        /// A page's first address.
+        at: VirtAddr,
+    },
     /// Nothing: every access is refused.
     Guard,
 }
@@ -69,6 +78,7 @@ impl fmt::Debug for Backing {
                 write!(f, "Source {{ offset: {offset:#x}, at: {at:#x}, len: {len:#x} }}")
             }
             Self::Device { pa, at } => write!(f, "Device {{ pa: {pa:#x}, at: {at:#x} }}"),
+            Self::Shared { offset, at, .. } => write!(f, "Shared {{ offset: {offset:#x}, at: {at:#x} }}"),
             Self::Guard => f.write_str("Guard"),
         }
     }
@@ -105,6 +115,12 @@ impl Region {
     #[must_use]
     pub const fn device(va: VirtAddr, len: u64, perms: Perms, pa: PhysAddr) -> Self {
         Self { va, len, perms, backing: Backing::Device { pa, at: va } }
+    }
+
+    /// `memory` from byte `offset` on, which must be a page's first.
+    #[must_use]
+    pub fn shared(va: VirtAddr, len: u64, perms: Perms, memory: &SharedMemory, offset: u64) -> Self {
+        Self { va, len, perms, backing: Backing::Shared { memory: memory.clone(), offset, at: va } }
     }
 
     /// A hole that stays one.

@@ -5,6 +5,7 @@ mod elf;
 mod machine;
 mod model;
 mod random;
+mod shared;
 mod story;
 
 use super::*;

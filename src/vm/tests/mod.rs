@@ -4,6 +4,7 @@
 mod elf;
 mod machine;
 mod model;
+mod pressure;
 mod random;
 mod shared;
 mod story;

@@ -198,7 +198,9 @@ pub trait PhysMemory {
     }
 
     /// A number that changes whenever an earlier answer of [`host_page`](Self::host_page) would no longer be given,
-    /// and that differs from that of every other memory which lends pages.
+    /// and that differs from that of every other memory which lends pages. An `Mmu` asks around each access that goes
+    /// through the memory, so a change that one of them causes is seen by the next; of one that comes from elsewhere a
+    /// hart is to be told, by [`memory_mut`](crate::mmu::Mmu::memory_mut).
     #[inline]
     fn generation(&self) -> u64 {
         0

@@ -5,7 +5,7 @@ use super::{AccessError, MAX_RACES, Mmu, Value};
 use crate::access::{Access, AccessKind, Width};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
-use crate::memory::{BusError, PhysMemory};
+use crate::memory::{BusError, HostAccess, PhysMemory};
 use crate::tlb::Tlb;
 
 type Outcome<V, A> = Result<V, AccessError<<A as Arch>::Fault>>;
@@ -163,10 +163,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if first.len != width.bytes() {
             return self.read_across(&context, &access, &first);
         }
-        match self.memory.read(first.pa, width) {
-            Ok(raw) => Ok(raw),
-            Err(error) => Err(self.bus_error(&context, &access, error)),
-        }
+        let read = self.memory.read(first.pa, width);
+        self.notice_map();
+        read.map_err(|error| self.bus_error(&context, &access, error))
     }
 
     #[inline(always)]
@@ -177,10 +176,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         if first.len != width.bytes() {
             return self.write_across(&context, &access, &first, value);
         }
-        match self.memory.write(first.pa, width, value) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.bus_error(&context, &access, error)),
-        }
+        let written = self.memory.write(first.pa, width, value);
+        self.notice_map();
+        written.map_err(|error| self.bus_error(&context, &access, error))
     }
 
     #[cold]
@@ -214,6 +212,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         va: VirtAddr,
         change: &mut dyn FnMut(V) -> V,
     ) -> Result<Option<V>, BusError> {
+        // A device would notice the read below.
+        self.memory.check_bytes(pa, V::WIDTH.bytes(), HostAccess::Write)?;
         let mut old = self.memory.read(pa, V::WIDTH)?;
         if va.0 & (V::WIDTH.bytes() - 1) != 0 {
             self.memory.write(pa, V::WIDTH, change(V::from_u64(old)).to_u64())?;

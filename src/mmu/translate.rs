@@ -105,9 +105,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         access: &Access<A::Flavor>,
         used: impl FnOnce(&TlbEntry),
     ) -> Result<Place, AccessError<A::Fault>> {
-        if self.memory.generation() != self.generation {
-            self.remapped();
-        }
+        self.notice_map();
         let key = match self.arch.lookup(context, access) {
             Ok(Lookup::Cached(key)) => key,
             Ok(Lookup::Bare) => {
@@ -207,6 +205,15 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn faulted(&mut self, error: AccessError<A::Fault>) -> AccessError<A::Fault> {
         self.stats.faults += 1;
         error
+    }
+
+    /// Notices that the memory shows something else: before an access is translated, and after it, since what lies
+    /// behind it may have acted.
+    #[inline(always)]
+    pub(super) fn notice_map(&mut self) {
+        if self.memory.generation() != self.generation {
+            self.remapped();
+        }
     }
 
     /// The memory's map has changed since it was last looked at.

@@ -147,6 +147,7 @@ impl Attributes {
     }
 
     /// Combined with what a stage 2 leaf says (D8.6.5, with FEAT_S2FWB D8.6.6).
+    #[inline]
     pub(super) fn with_stage2(self, raw: u64, high: HighBits, default_share: u8, hcr: u64) -> Self {
         let share2 = match high {
             HighBits::Lpa2 | HighBits::Lpa2Low => default_share,
@@ -158,14 +159,23 @@ impl Attributes {
             _ => 0,
         };
         let mem_attr = (raw >> 2 & 0xf) as u8;
+        // Write-Back at stage 2 leaves all types as they are.
+        let attr = if mem_attr == 0xf && hcr & (hcr::FWB | hcr::CD) == 0 {
+            self.attr()
+        } else {
+            self.type_with_stage2(mem_attr, hcr)
+        };
+        Self::new(attr, share).effective()
+    }
+
+    fn type_with_stage2(self, mem_attr: u8, hcr: u64) -> u8 {
         let untagged = if self.attr() == TAGGED { WRITE_BACK } else { self.attr() };
         let attr = if hcr & hcr::FWB != 0 {
             forced(untagged, mem_attr)
         } else {
             combined(untagged, stage2_as_mair(mem_attr, hcr & hcr::CD != 0))
         };
-        let tagged = self.attr() == TAGGED && attr == WRITE_BACK;
-        Self::new(if tagged { TAGGED } else { attr }, share).effective()
+        if self.attr() == TAGGED && attr == WRITE_BACK { TAGGED } else { attr }
     }
 
     /// In words.

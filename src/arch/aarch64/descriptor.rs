@@ -241,6 +241,11 @@ impl Vmsa64 {
         raw & self.field | (raw >> from & mask as u64) << to
     }
 
+    /// What table descriptors may limit, as [`limit`] numbers it.
+    pub(super) const fn table_limits(&self) -> u64 {
+        self.limits as u64
+    }
+
     /// Whether an output address may be `address`.
     #[inline]
     pub(super) const fn reaches(&self, address: u64) -> bool {

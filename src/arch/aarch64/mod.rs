@@ -39,6 +39,7 @@
 //! | `regime`, `sizes` | what they set up: tables, sizes, spaces |
 //! | `descriptor`, `edit` | descriptors as they are read and written |
 //! | `walk`, `stage1`, `stage2` | the translations, faults in order |
+//! | `straight` | those that have nothing unusual to them |
 //! | `rights`, `attributes` | who may, and what memory it is |
 //! | `tlbi`, `encodings` | what TLB maintenance drops, and how it is encoded |
 //! | `fault` | what the guest is told |
@@ -62,6 +63,7 @@ mod rights;
 mod sizes;
 mod stage1;
 mod stage2;
+mod straight;
 mod tlbi;
 mod walk;
 
@@ -134,6 +136,8 @@ pub struct Aarch64 {
     regime: Regime,
     /// `HCR_EL2` as it acts on the regime.
     hcr: u64,
+    /// How the usual walk of either half goes, if it does.
+    straight: [straight::Straight; 2],
 }
 
 impl Aarch64 {
@@ -155,7 +159,10 @@ impl Aarch64 {
     pub fn with_state(config: Config, registers: Registers, pstate: Pstate) -> Self {
         let regime = Regime::new(&config, &registers, &pstate);
         let hcr = regime::effective_hcr(&config, &registers);
-        Self { config, registers, pstate, regime, hcr }
+        let mut core =
+            Self { config, registers, pstate, regime, hcr, straight: [straight::Straight::NONE; 2] };
+        core.straight = straight::Straight::of(&core);
+        core
     }
 
     /// What the core implements.
@@ -313,6 +320,9 @@ impl Arch for Aarch64 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
+        if let Some(entry) = self.straight(context, access, memory) {
+            return Ok(entry);
+        }
         self.translate(context, access, memory).map_err(|halt| match halt {
             WalkError::Fault(cause) => WalkError::Fault(self.fault(context, access, cause)),
             WalkError::Bus(error) => WalkError::Bus(error),

@@ -119,20 +119,9 @@ impl Rights {
 
     /// What stage 2 lets through: S2AP, and XN told apart for EL1 and EL0 with FEAT_XNX
     /// (`AArch64.S2DirectBasePermissions`).
+    #[inline]
     pub(super) fn second_stage(raw: u64, xnx: bool) -> Self {
-        let leaf = Descriptor::from_bits_retain(raw);
-        let mut rights = Self::empty();
-        rights.set(Self::READS, leaf.contains(Descriptor::S2_READ));
-        rights.set(Self::WRITES, leaf.contains(Descriptor::S2_WRITE));
-        let (privileged, user) = match (raw >> 53 & 3, xnx) {
-            (0, _) | (1, false) => (true, true),
-            (1, true) => (false, true),
-            (3, true) => (true, false),
-            _ => (false, false),
-        };
-        rights.set(Self::PRIV_FETCHES, privileged);
-        rights.set(Self::USER_FETCHES, user);
-        rights
+        SECOND_STAGE[usize::from(xnx)][(raw >> 6 & 3 | (raw >> 53 & 3) << 2) as usize]
     }
 
     /// Without any restriction: translation is off.
@@ -149,6 +138,42 @@ const TWO_PRIVILEGES: [Rights; 16] = {
     }
     table
 };
+
+/// What stage 2 lets through, without FEAT_XNX and with it, by S2AP and XN.
+const SECOND_STAGE: [[Rights; 16]; 2] = {
+    let mut tables = [[Rights::empty(); 16]; 2];
+    let mut at = 0;
+    while at < 16 {
+        tables[0][at] = second_stage(at as u64 & 3, at as u64 >> 2, false);
+        tables[1][at] = second_stage(at as u64 & 3, at as u64 >> 2, true);
+        at += 1;
+    }
+    tables
+};
+
+const fn second_stage(s2ap: u64, xn: u64, xnx: bool) -> Rights {
+    let (privileged, user) = match (xn, xnx) {
+        (0, _) | (1, false) => (true, true),
+        (1, true) => (false, true),
+        (3, true) => (true, false),
+        _ => (false, false),
+    };
+    let given = [
+        (Rights::READS, s2ap & 1 != 0),
+        (Rights::WRITES, s2ap & 2 != 0),
+        (Rights::PRIV_FETCHES, privileged),
+        (Rights::USER_FETCHES, user),
+    ];
+    let mut rights = Rights::empty();
+    let mut at = 0;
+    while at < given.len() {
+        if given[at].1 {
+            rights = rights.union(given[at].0);
+        }
+        at += 1;
+    }
+    rights
+}
 
 const fn two_privileges(user: bool, write: bool, pxn: bool, uxn: bool) -> Rights {
     let user_write = user && write;

@@ -6,6 +6,7 @@ use super::descriptor::{Descriptor, arm_level};
 use super::fault::{Cause, Status};
 use super::regime::Table;
 use super::rights::Rights;
+use crate::addr::low_mask;
 use crate::arch::{PteMemory, WalkError};
 use crate::memory::BusError;
 use crate::radix::{Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};
@@ -30,7 +31,12 @@ pub(super) struct Request {
 /// A stage 2 translation, with what its users decide by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Translated {
-    pub(super) leaf: Leaf,
+    /// First byte of the leaf.
+    pub(super) base: u64,
+    /// log2 of the leaf's size.
+    pub(super) size_bits: u32,
+    /// log2 of the contiguous run that the leaf belongs to.
+    pub(super) run_bits: u32,
     /// Its raw descriptor, as updated.
     pub(super) raw: u64,
     pub(super) rights: Rights,
@@ -78,7 +84,7 @@ impl Stage2<'_> {
         else {
             return Err(fault(Status::AccessFlag, level));
         };
-        let device = self.is_device(raw);
+        let device = is_device(raw, self.forced);
         // HCR_EL2.PTW: no descriptors in Device memory.
         let protected = self.protect_walks && request.descriptor && device;
         let mut rights = Rights::second_stage(raw, self.xnx);
@@ -107,15 +113,31 @@ impl Stage2<'_> {
                 Err(WalkError::Fault(Cause { s1ptw: request.descriptor, read_passes, ..cause }))
             }
             None if protected => Err(fault(Status::Permission, 0)),
-            None => Ok(Translated { leaf, raw, rights }),
+            None => Ok(Translated {
+                base: leaf.base,
+                size_bits: leaf.size_bits,
+                run_bits: format.run_bits(raw, leaf.at.level, leaf.size_bits),
+                raw,
+                rights,
+            }),
         }
     }
+}
 
-    fn is_device(&self, raw: u64) -> bool {
-        // MemAttr[3:2] = 0 without FWB; with it, MemAttr[2] = 0 (0b0100 is reserved and acts as Device).
-        let mem_attr = raw >> 2 & 0xf;
-        if self.forced { mem_attr & 7 <= 4 } else { mem_attr >> 2 == 0 }
+impl Translated {
+    /// Where `ipa` lands.
+    #[inline]
+    pub(super) const fn address(&self, ipa: u64) -> u64 {
+        self.base | ipa & low_mask(self.size_bits)
     }
+}
+
+/// Whether a leaf makes its page Device memory, FWB being on (`forced`) or off.
+#[inline]
+pub(super) const fn is_device(raw: u64, forced: bool) -> bool {
+    // MemAttr[3:2] = 0 without FWB; with it, MemAttr[2] = 0 (0b0100 is reserved and acts as Device).
+    let mem_attr = raw >> 2 & 0xf;
+    if forced { mem_attr & 7 <= 4 } else { mem_attr >> 2 == 0 }
 }
 
 /// A leaf as hardware would update it for an access: the Access flag set if hardware manages it, the leaf opened for a
@@ -183,7 +205,7 @@ impl<P: PteMemory> Nested<'_, P> {
         let need = if store { Rights::PRIV_READ | Rights::PRIV_WRITE } else { Rights::PRIV_READ };
         let request = Request { ipa: at.addr, need, store, unaligned: false, descriptor: true };
         let translated = self.stage2.translate(request, self.memory)?;
-        Ok(PteRef { addr: translated.leaf.address(at.addr), ..at })
+        Ok(PteRef { addr: translated.address(at.addr), ..at })
     }
 }
 

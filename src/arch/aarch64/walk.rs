@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::config::Features;
 use super::descriptor::Granule;
-use super::regime::RegimeKind;
+use super::regime::{RegimeKind, Table};
 use super::registers::hcr;
 use super::rights::Rights;
 use super::stage1::{self, First};
@@ -56,7 +56,7 @@ impl Aarch64 {
         let ipa = first.base | va & low_mask(first.size_bits);
         let request = stage2::Request { ipa, need, store, unaligned, descriptor: false };
         let second = stage2.translate(request, tables.memory)?;
-        Ok(self.entry(va, ipa, &first, half, Some((&stage2, &second))))
+        Ok(self.entry(va, ipa, &first, half, Some((stage2.table, &second))))
     }
 
     /// Stage 1, on or off.
@@ -81,13 +81,13 @@ impl Aarch64 {
 
     /// What the TLB may keep: both stages' rights, types and sizes combined.
     #[inline(always)]
-    fn entry(
+    pub(super) fn entry(
         &self,
         va: u64,
         ipa: u64,
         first: &First,
         half: Rights,
-        second: Option<(&Stage2<'_>, &stage2::Translated)>,
+        second: Option<(&Table, &stage2::Translated)>,
     ) -> TlbEntry {
         // A run counts as one page only where its pages lie as the hint promises.
         let trusted = |size: u32, run: u32, from: u64, to: u64| {
@@ -103,14 +103,12 @@ impl Aarch64 {
         let mut device = first.attributes.is_device();
         let (pa, size, rights, attributes, run2) = match second {
             None => (ipa, size1, first.rights, first.attributes.effective(), 0),
-            Some((stage2, second)) => {
-                let pa = second.leaf.address(ipa);
-                let format = &stage2.table.format;
-                let run = format.run_bits(second.raw, second.leaf.at.level, second.leaf.size_bits);
-                let size = size1.min(trusted(second.leaf.size_bits, run, ipa, pa));
+            Some((table, second)) => {
+                let pa = second.address(ipa);
+                let size = size1.min(trusted(second.size_bits, second.run_bits, ipa, pa));
                 let attributes =
-                    first.attributes.with_stage2(second.raw, format.high, stage2.table.share, self.hcr);
-                (pa, size, first.rights & second.rights, attributes, run)
+                    first.attributes.with_stage2(second.raw, table.format.high, table.share, self.hcr);
+                (pa, size, first.rights & second.rights, attributes, second.run_bits)
             }
         };
         device |= attributes.is_device();

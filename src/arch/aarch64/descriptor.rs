@@ -52,7 +52,9 @@ bitflags::bitflags! {
 /// What table descriptors impose on everything below them, as [`Format::limits`] accumulates it: bits 62:59 of the
 /// descriptor (APTable\[1\], APTable\[0\], XNTable, PXNTable), moved down to bit 0.
 pub(super) mod limit {
+    pub(crate) const PXN: u64 = 1;
     pub(crate) const XN: u64 = 1 << 1;
+    pub(crate) const AP0: u64 = 1 << 2;
     pub(crate) const AP1: u64 = 1 << 3;
     pub(crate) const ALL: u64 = 0xf;
 }

@@ -245,6 +245,13 @@ fn is_unaligned(context: &Context, access: &Access<Flavor>) -> bool {
     (misaligned || context.upper_part) && access.kind != AccessKind::Execute && !context.cache_maintenance
 }
 
+/// The rights that the access needs of a cached translation.
+#[inline]
+fn needed_of_entry(context: &Context, access: &Access<Flavor>) -> u64 {
+    let unaligned = if is_unaligned(context, access) { Rights::UNALIGNED.bits() } else { 0 };
+    context.need.bits() | unaligned
+}
+
 impl Arch for Aarch64 {
     type Fault = Fault;
     type Flavor = Flavor;
@@ -310,24 +317,17 @@ impl Arch for Aarch64 {
 
     #[inline]
     fn permits(&self, context: &Context, access: &Access<Flavor>, entry: &TlbEntry) -> bool {
-        let unaligned = if is_unaligned(context, access) { Rights::UNALIGNED.bits() } else { 0 };
-        (context.need.bits() | unaligned) & !entry.rights == 0
+        needed_of_entry(context, access) & !entry.rights == 0
     }
 
+    #[inline]
     fn walk<P: PteMemory>(
         &self,
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        if let Some(entry) = self.straight(context, access, memory) {
-            return Ok(entry);
-        }
-        self.translate(context, access, memory).map_err(|halt| match halt {
-            WalkError::Fault(cause) => WalkError::Fault(self.fault(context, access, cause)),
-            WalkError::Bus(error) => WalkError::Bus(error),
-            WalkError::Raced => WalkError::Raced,
-        })
+        self.straight_walk(context, access, memory)
     }
 
     /// A synchronous external abort. Cores may report one later, as an SError; here it is always precise.

@@ -98,11 +98,8 @@ impl Rights {
     /// tables above (`AArch64.S1DirectBasePermissions`).
     #[inline(always)]
     pub(super) fn two_privileges(raw: u64, limits: u64) -> Self {
-        let ap1 = raw >> 6 & !(limits >> 2) & 1;
-        let ap2 = (raw >> 7 | limits >> 3) & 1;
-        let pxn = (raw >> 53 | limits) & 1;
-        let uxn = (raw >> 54 | limits >> 1) & 1;
-        TWO_PRIVILEGES[(ap1 | ap2 << 1 | pxn << 2 | uxn << 3) as usize]
+        let leaf = raw >> 6 & 3 | raw >> 51 & 0xc;
+        Self::from_bits_retain(u64::from(TWO_PRIVILEGES[(leaf | (limits & limit::ALL) << 4) as usize]))
     }
 
     /// What stage 1 gives in a regime of one privilege (EL2, EL3): AP\[2\] and XN. PAN has no meaning there.
@@ -128,16 +125,24 @@ impl Rights {
     pub(super) const OPEN: Self = Self::ACCESSES;
 }
 
-/// The rights in a regime of two privileges, by AP\[1\], AP\[2\], PXN and UXN as they come to be.
-const TWO_PRIVILEGES: [Rights; 16] = {
-    let mut table = [Rights::empty(); 16];
+/// The rights in a regime of two privileges: by AP\[1\], AP\[2\], PXN and UXN of the leaf, and above these, by what
+/// the tables impose.
+const TWO_PRIVILEGES: [u16; 256] = {
+    let mut table = [0; 256];
     let mut at = 0;
-    while at < 16 {
-        table[at] = two_privileges(at & 1 != 0, at & 2 == 0, at & 4 != 0, at & 8 != 0);
+    while at < table.len() {
+        let (leaf, limits) = (at as u64, at as u64 >> 4);
+        let user = leaf & 1 != 0 && limits & limit::AP0 == 0;
+        let write = leaf & 2 == 0 && limits & limit::AP1 == 0;
+        let pxn = leaf & 4 != 0 || limits & limit::PXN != 0;
+        let uxn = leaf & 8 != 0 || limits & limit::XN != 0;
+        table[at] = two_privileges(user, write, pxn, uxn).bits() as u16;
         at += 1;
     }
     table
 };
+
+const _: () = assert!(Rights::all().bits() <= u16::MAX as u64);
 
 /// What stage 2 lets through, without FEAT_XNX and with it, by S2AP and XN.
 const SECOND_STAGE: [[Rights; 16]; 2] = {

@@ -11,10 +11,10 @@ use super::registers::hcr;
 use super::rights::Rights;
 use super::stage1::First;
 use super::stage2::{Translated, is_device};
-use super::{Aarch64, Context, Features, Flavor};
+use super::{Aarch64, Context, Fault, Features, Flavor};
 use crate::access::Access;
 use crate::addr::low_mask;
-use crate::arch::{Arch, Peeking, PteMemory};
+use crate::arch::{Peeking, PteMemory, WalkError};
 use crate::radix::{Behind, Entries, Page, straight};
 use crate::tlb::TlbEntry;
 
@@ -151,33 +151,56 @@ impl<const LEVELS: u32, const ROOT: u32> crate::radix::Straight for Usual<LEVELS
 }
 
 impl Aarch64 {
-    /// Both stages, or the one there is, if the walk is usual.
-    #[inline(always)]
-    pub(super) fn straight<P: PteMemory>(
+    /// [`Arch::walk`](crate::arch::Arch::walk): by the straight walk that the registers allow, if it is usual; else by
+    /// [`full_walk`](Self::full_walk).
+    #[inline]
+    pub(super) fn straight_walk<P: PteMemory>(
         &self,
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
-        let (va, upper) = self.untag(context, access.va.0);
-        let [lower_half, upper_half] = &self.straight;
-        let (half, right) = if upper { (upper_half, Rights::UPPER) } else { (lower_half, Rights::LOWER) };
-        let request = Request { core: self, half, right, va };
-        let (entry, read) = match half.route {
-            Route::None => None,
-            Route::Single3 => request.single::<3, P>(memory),
-            Route::Single4 => request.single::<4, P>(memory),
-            Route::Double33 => request.double::<3, 3, P>(memory),
-            Route::Double34 => request.double::<3, 4, P>(memory),
-            Route::Double43 => request.double::<4, 3, P>(memory),
-            Route::Double44 => request.double::<4, 4, P>(memory),
-        }?;
-        // All marks are there; so what the entry permits is what the walk would.
-        if !self.permits(context, access, &entry) {
-            return None;
+    ) -> Result<TlbEntry, WalkError<Fault>> {
+        match self.straight[access.va.0 as usize >> 55 & 1].route {
+            Route::None => self.full_walk(context, access, memory),
+            Route::Single3 => self.single::<3, P>(context, access, memory),
+            Route::Single4 => self.single::<4, P>(context, access, memory),
+            Route::Double33 => self.double::<3, 3, P>(context, access, memory),
+            Route::Double34 => self.double::<3, 4, P>(context, access, memory),
+            Route::Double43 => self.double::<4, 3, P>(context, access, memory),
+            Route::Double44 => self.double::<4, 4, P>(context, access, memory),
         }
-        memory.peeked(u64::from(read));
-        Some(entry)
+    }
+
+    #[inline(never)]
+    fn single<const LEVELS: u32, P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Result<TlbEntry, WalkError<Fault>> {
+        match Request::new(self, context, access).single::<LEVELS, P>(memory) {
+            Some(entry) => {
+                memory.peeked(u64::from(LEVELS));
+                Ok(entry)
+            }
+            None => self.full_walk(context, access, memory),
+        }
+    }
+
+    #[inline(never)]
+    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Result<TlbEntry, WalkError<Fault>> {
+        match Request::new(self, context, access).double::<LEVELS, LEVELS2, P>(memory) {
+            Some(entry) => {
+                memory.peeked(u64::from(LEVELS * (LEVELS2 + 1) + LEVELS2));
+                Ok(entry)
+            }
+            None => self.full_walk(context, access, memory),
+        }
     }
 }
 
@@ -186,15 +209,32 @@ impl Aarch64 {
 struct Request<'a> {
     core: &'a Aarch64,
     half: &'a Straight,
+    /// The right to be in its half.
     right: Rights,
     va: u64,
+    /// The rights that the access needs of what the TLB may keep.
+    need: u64,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    #[inline(always)]
+    fn new(core: &'a Aarch64, context: &Context, access: &Access<Flavor>) -> Self {
+        let (va, upper) = core.untag(context, access.va.0);
+        let right = if upper { Rights::UPPER } else { Rights::LOWER };
+        let need = super::needed_of_entry(context, access);
+        Self { core, half: &core.straight[usize::from(upper)], right, va, need }
+    }
+
+    /// The entry, if it permits the access. All marks are there, so that is what the walk would say.
+    #[inline(always)]
+    fn permitted(&self, entry: TlbEntry) -> Option<TlbEntry> {
+        (self.need & !entry.rights == 0).then_some(entry)
+    }
+
     /// Stage 1, its descriptors read from `entries`.
     #[inline(always)]
     fn first<const LEVELS: u32, E: Entries>(&self, entries: E) -> Option<(First, Page)> {
-        let Self { core, half, right, va } = *self;
+        let Self { core, half, right, va, .. } = *self;
         if va & half.above != if right.contains(Rights::UPPER) { half.above } else { 0 } {
             return None;
         }
@@ -217,20 +257,15 @@ impl Request<'_> {
         Some((first, page))
     }
 
-    /// What the TLB may keep, and how many descriptors were read.
     #[inline(always)]
-    fn single<const LEVELS: u32, P: PteMemory>(&self, memory: &P) -> Option<(TlbEntry, u32)> {
+    fn single<const LEVELS: u32, P: PteMemory>(&self, memory: &P) -> Option<TlbEntry> {
         let (first, page) = self.first::<LEVELS, _>(Peeking(memory))?;
-        Some((self.core.entry(self.va, page.address(self.va), &first, self.right, None), LEVELS))
+        self.permitted(self.core.entry(self.va, page.address(self.va), &first, self.right, None))
     }
 
-    /// Likewise for both stages.
-    #[inline(never)]
-    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(
-        self,
-        memory: &P,
-    ) -> Option<(TlbEntry, u32)> {
-        let Self { core, half, right, va } = self;
+    #[inline(always)]
+    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(&self, memory: &P) -> Option<TlbEntry> {
+        let Self { core, half, right, va, .. } = *self;
         let table = core.regime.stage2.as_ref()?;
         let Tables { root, mask } = half.second;
         let entries = Peeking(memory);
@@ -249,7 +284,6 @@ impl Request<'_> {
             raw: found.raw,
             rights: Rights::second_stage(found.raw, core.config.has(Features::XNX)),
         };
-        let entry = core.entry(va, ipa, &first, right, Some((table, &second)));
-        Some((entry, LEVELS * (LEVELS2 + 1) + LEVELS2))
+        self.permitted(core.entry(va, ipa, &first, right, Some((table, &second))))
     }
 }

@@ -8,10 +8,10 @@ use super::registers::hcr;
 use super::rights::Rights;
 use super::stage1::{self, First};
 use super::stage2::{self, Direct, Halt, Nested, Stage2, Tables};
-use super::{Aarch64, Context, Flavor, is_unaligned};
+use super::{Aarch64, Context, Fault, Flavor, is_unaligned};
 use crate::access::{Access, AccessKind};
 use crate::addr::low_mask;
-use crate::arch::PteMemory;
+use crate::arch::{PteMemory, WalkError};
 use crate::tlb::TlbEntry;
 
 impl Aarch64 {
@@ -25,8 +25,23 @@ impl Aarch64 {
         })
     }
 
+    /// Every walk there is, with its marks and its fault.
+    #[inline(never)]
+    pub(super) fn full_walk<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Result<TlbEntry, WalkError<Fault>> {
+        self.translate(context, access, memory).map_err(|halt| match halt {
+            WalkError::Fault(cause) => WalkError::Fault(self.fault(context, access, cause)),
+            WalkError::Bus(error) => WalkError::Bus(error),
+            WalkError::Raced => WalkError::Raced,
+        })
+    }
+
     /// Both stages, for `access`.
-    pub(super) fn translate<P: PteMemory>(
+    fn translate<P: PteMemory>(
         &self,
         context: &Context,
         access: &Access<Flavor>,

@@ -6,7 +6,7 @@ pub struct Arena {
 }
 
 /// Enough for the tables of 1 GiB in 4 KiB pages.
-const FRAMES: usize = 1200;
+pub const FRAMES: usize = 1200;
 
 impl Arena {
     pub fn new() -> Self {
@@ -17,11 +17,32 @@ impl Arena {
         Self { free: (0..FRAMES).rev().map(|n| start.wrapping_add(n * 4096)).collect() }
     }
 
+    /// Frames that are handed out in no order, as those of a machine that has run for long.
+    pub fn shuffled() -> Self {
+        let mut arena = Self::new();
+        shuffle(&mut arena.free);
+        arena
+    }
+
+    /// How many frames are free.
+    pub fn left(&self) -> usize {
+        self.free.len()
+    }
+
     pub fn take(&mut self) -> Option<*mut u8> {
         self.free.pop()
     }
 
     pub fn give(&mut self, frame: *mut u8) {
         self.free.push(frame);
+    }
+}
+
+/// Puts a list out of order, the same way on every run.
+pub fn shuffle<T>(list: &mut [T]) {
+    let mut random = 1u64;
+    for n in (1..list.len()).rev() {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        list.swap(n, (random >> 33) as usize % (n + 1));
     }
 }

@@ -7,7 +7,10 @@
 //! ```
 //!
 //! Every case maps 1 GiB in 4 KiB pages (the memory lies one page off, so that nobody can use larger ones) or 1 TiB
-//! in 1 GiB pages. Frames come from the same kind of list for all. What is counted is the edit alone: under callgrind
+//! in 1 GiB pages, or edits what was so mapped. `unmap` takes the whole range at once: who can drops whole tables and
+//! frees them, in one go (aarch64-paging) or, as here, by way of the token that says what TLBs must drop first;
+//! `unmap-unapplied` leaves that token. `unmap-shuffled` is the same where frames come in no order, `unmap-leaves`
+//! leaves one page in each table, so that every entry must go by itself; `-singly` is a call a page. Frames come from the same kind of list for all. What is counted is the edit alone: under callgrind
 //! only what happens inside `measured` is collected.
 
 mod frames;
@@ -29,6 +32,9 @@ const TIB: u64 = 1 << 40;
 /// One case: makes ready, then hands the work to be measured to its argument.
 type Case = fn(&mut dyn FnMut(&mut dyn FnMut()));
 
+/// What one table maps, but for its last page.
+const LEAVES: u64 = (2 << 20) - 4096;
+
 const SMALL: u64 = GIB / 4096;
 const LARGE: u64 = TIB / GIB;
 
@@ -37,10 +43,15 @@ const CASES: &[(&str, u64, Case)] = &[
     ("softmmu map 1G/4K", SMALL, |m| ours::map(m)),
     ("softmmu map-singly 1G/4K", SMALL, |m| ours::map_singly(m)),
     ("softmmu protect 1G/4K", SMALL, |m| ours::protect(m)),
+    ("softmmu protect-singly 1G/4K", SMALL, |m| ours::protect_singly(m)),
     ("softmmu translate 1G/4K", SMALL, |m| ours::translate(m)),
     ("softmmu translate-scattered 1G/4K", SMALL, |m| ours::translate_scattered(m)),
     ("softmmu translate-singly 1G/4K", SMALL, |m| ours::translate_singly(m)),
     ("softmmu unmap 1G/4K", SMALL, |m| ours::unmap(m)),
+    ("softmmu unmap-unapplied 1G/4K", SMALL, |m| ours::unmap_unapplied(m)),
+    ("softmmu unmap-shuffled 1G/4K", SMALL, |m| ours::unmap_shuffled(m)),
+    ("softmmu unmap-leaves 1G/4K", SMALL, |m| ours::unmap_leaves(m)),
+    ("softmmu unmap-leaves-scattered 1G/4K", SMALL, |m| ours::unmap_leaves_scattered(m)),
     ("softmmu unmap-1M-pieces 1G/4K", SMALL, |m| ours::unmap_pieces(m)),
     ("softmmu unmap-singly 1G/4K", SMALL, |m| ours::unmap_singly(m)),
     ("softmmu map 1T/1G", LARGE, |m| ours::map_large(m)),
@@ -49,16 +60,22 @@ const CASES: &[(&str, u64, Case)] = &[
     ("x86_64 translate 1G/4K", SMALL, |m| peers::offset::translate(m)),
     ("x86_64 unmap 1G/4K", SMALL, |m| peers::offset::unmap(m)),
     ("x86_64 map 1T/1G", LARGE, |m| peers::offset::map_large(m)),
+    ("x86_64 unmap 1T/1G", LARGE, |m| peers::offset::unmap_large(m)),
     ("page_table_multiarch map 1G/4K", SMALL, |m| peers::multiarch::map(m)),
     ("page_table_multiarch protect 1G/4K", SMALL, |m| peers::multiarch::protect(m)),
     ("page_table_multiarch translate 1G/4K", SMALL, |m| peers::multiarch::translate(m)),
     ("page_table_multiarch unmap 1G/4K", SMALL, |m| peers::multiarch::unmap(m)),
+    ("page_table_multiarch unmap-leaves 1G/4K", SMALL, |m| peers::multiarch::unmap_leaves(m)),
     ("page_table_multiarch map 1T/1G", LARGE, |m| peers::multiarch::map_large(m)),
+    ("page_table_multiarch unmap 1T/1G", LARGE, |m| peers::multiarch::unmap_large(m)),
     ("aarch64-paging map 1G/4K", SMALL, |m| peers::google::map(m)),
     ("aarch64-paging protect 1G/4K", SMALL, |m| peers::google::protect(m)),
     ("aarch64-paging translate 1G/4K", SMALL, |m| peers::google::translate(m)),
     ("aarch64-paging unmap 1G/4K", SMALL, |m| peers::google::unmap(m)),
+    ("aarch64-paging unmap-shuffled 1G/4K", SMALL, |m| peers::google::unmap_shuffled(m)),
+    ("aarch64-paging unmap-leaves 1G/4K", SMALL, |m| peers::google::unmap_leaves(m)),
     ("aarch64-paging map 1T/1G", LARGE, |m| peers::google::map_large(m)),
+    ("aarch64-paging unmap 1T/1G", LARGE, |m| peers::google::unmap_large(m)),
 ];
 
 /// The function whose instructions callgrind collects.

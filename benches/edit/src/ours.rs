@@ -8,9 +8,10 @@ use softmmu::arch::x86::{Config, LongMode};
 use softmmu::frame::{FrameAllocator, FrameError};
 use softmmu::memory::Ram;
 use softmmu::radix::Perms;
-use softmmu::table::{PageTable, RadixTable};
+use softmmu::table::{Flush, PageTable, RadixTable};
 
-use crate::{GIB, PA, SMALL, TIB, VA};
+use crate::frames::shuffle;
+use crate::{GIB, LEAVES, PA, SMALL, TIB, VA};
 
 type Measure<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
 
@@ -43,8 +44,14 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With frames in another order.
+    fn with(order: impl FnOnce(&mut [PhysAddr])) -> Self {
         let ram = Ram::new(PhysAddr(0), 8 << 20).expect("RAM");
         let mut frames = Frames((0..2048).rev().map(|n| PhysAddr(n * 4096)).collect());
+        order(&mut frames.0);
         let format = LongMode::new(&Config::INTEL, true, false);
         let table = RadixTable::new(format, &ram, &mut frames).expect("a root");
         Self { ram, frames, table }
@@ -61,8 +68,25 @@ impl Machine {
         self.table.map_range(&self.ram, &mut self.frames, va, pa, len, RW).expect("mapped").forget();
     }
 
+    /// With every page of the gigabyte somewhere else, so that no run of entries is even.
+    fn scattered() -> Self {
+        let mut machine = Self::new();
+        let Self { ram, frames, table } = &mut machine;
+        for n in 0..SMALL {
+            let (va, pa) = (VirtAddr(VA + n * 4096), PhysAddr((n * 0x9e37 % SMALL) * 4096));
+            table.map(ram, frames, va, pa, PageSize::SIZE_4K, RW).expect("mapped").forget();
+        }
+        machine
+    }
+
+    /// The edit alone: what it obliges to is still to be done.
+    fn detach(&mut self, va: VirtAddr, len: u64) -> Flush {
+        self.table.unmap_range(&self.ram, &mut self.frames, va, len).expect("unmapped")
+    }
+
+    /// All of it: the tables that are dropped are free again.
     fn unmap(&mut self, va: VirtAddr, len: u64) {
-        let flush = self.table.unmap_range(&self.ram, &mut self.frames, va, len).expect("unmapped");
+        let flush = self.detach(va, len);
         flush
             .apply(Default::default(), &mut self.frames, |scope| {
                 black_box(scope);
@@ -108,20 +132,16 @@ pub fn translate(measure: Measure) {
     });
 }
 
-/// The same with every page somewhere else, so that no run of entries is even.
+/// The same with every page somewhere else.
 pub fn translate_scattered(measure: Measure) {
-    let Machine { ram, mut frames, mut table } = Machine::new();
-    for n in 0..SMALL {
-        let (va, pa) = (VirtAddr(VA + n * 4096), PhysAddr((n * 0x9e37 % SMALL) * 4096));
-        table.map(&ram, &mut frames, va, pa, PageSize::SIZE_4K, RW).expect("mapped").forget();
-    }
+    let machine = Machine::scattered();
     measure(&mut || {
         let mut sum = 0;
         let visit = |page: softmmu::table::Mapping| {
             sum ^= page.va.0 ^ page.pa.0;
             ControlFlow::Continue(())
         };
-        table.translate_range(&ram, VirtAddr(VA), GIB, visit).expect("mapped");
+        machine.table.translate_range(&machine.ram, VirtAddr(VA), GIB, visit).expect("mapped");
         black_box(sum);
     });
 }
@@ -142,6 +162,40 @@ pub fn unmap(measure: Measure) {
     assert_eq!(machine.frames.free_frames(), 2047);
 }
 
+pub fn unmap_unapplied(measure: Measure) {
+    let mut machine = Machine::mapped();
+    let mut flush = Flush::nothing();
+    measure(&mut || flush = machine.detach(VirtAddr(VA), GIB));
+    assert_eq!(flush.frames(), 2 + 512);
+}
+
+/// The tables lie in no order.
+pub fn unmap_shuffled(measure: Measure) {
+    let mut machine = Machine::with(|frames| shuffle(frames));
+    machine.map(VirtAddr(VA), PhysAddr(PA), GIB);
+    measure(&mut || machine.unmap(VirtAddr(VA), GIB));
+    assert_eq!(machine.frames.free_frames(), 2047);
+}
+
+/// All but the last page of each table, so that no table goes.
+pub fn unmap_leaves(measure: Measure) {
+    leaves(Machine::mapped(), measure);
+}
+
+/// The same with every page somewhere else.
+pub fn unmap_leaves_scattered(measure: Measure) {
+    leaves(Machine::scattered(), measure);
+}
+
+fn leaves(mut machine: Machine, measure: Measure) {
+    measure(&mut || {
+        for n in 0..GIB >> 21 {
+            machine.unmap(VirtAddr(VA + (n << 21)), LEAVES);
+        }
+    });
+    assert_eq!(machine.frames.free_frames(), 2048 - 3 - 512);
+}
+
 /// In pieces of half a table, so that no table can be dropped unread.
 pub fn unmap_pieces(measure: Measure) {
     let mut machine = Machine::mapped();
@@ -151,6 +205,18 @@ pub fn unmap_pieces(measure: Measure) {
         }
     });
     assert_eq!(machine.frames.free_frames(), 2047);
+}
+
+pub fn protect_singly(measure: Measure) {
+    let Machine { ram, mut table, .. } = Machine::mapped();
+    let rights = Perms::READ | Perms::USER;
+    measure(&mut || {
+        for n in 0..SMALL {
+            let (page, flush) = table.protect(&ram, VirtAddr(VA + n * 4096), rights).expect("protected");
+            black_box(page.pa);
+            flush.forget();
+        }
+    });
 }
 
 pub fn unmap_singly(measure: Measure) {

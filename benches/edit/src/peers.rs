@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use crate::frames::Arena;
-use crate::{GIB, LARGE, PA, SMALL, TIB, VA};
+use crate::frames::{Arena, FRAMES};
+use crate::{GIB, LARGE, LEAVES, PA, SMALL, TIB, VA};
 
 type Measure<'a> = &'a mut dyn FnMut(&mut dyn FnMut());
 
@@ -74,15 +74,29 @@ pub mod offset {
         });
     }
 
+    fn fill_large(arena: &mut Arena, table: &mut OffsetPageTable) {
+        for n in 0..LARGE {
+            let at = TIB + n * GIB;
+            let page: Page<Size1GiB> = Page::containing_address(VirtAddr::new(at));
+            let frame = PhysFrame::containing_address(PhysAddr::new(at));
+            // SAFETY: nothing is accessed through these mappings.
+            unsafe { table.map_to(page, frame, FLAGS, arena) }.expect("mapped").ignore();
+        }
+    }
+
     pub fn map_large(measure: Measure) {
         let (mut arena, mut table) = machine();
+        measure(&mut || fill_large(&mut arena, &mut table));
+    }
+
+    pub fn unmap_large(measure: Measure) {
+        let (mut arena, mut table) = machine();
+        fill_large(&mut arena, &mut table);
         measure(&mut || {
             for n in 0..LARGE {
-                let at = TIB + n * GIB;
-                let page: Page<Size1GiB> = Page::containing_address(VirtAddr::new(at));
-                let frame = PhysFrame::containing_address(PhysAddr::new(at));
-                // SAFETY: nothing is accessed through these mappings.
-                unsafe { table.map_to(page, frame, FLAGS, &mut arena) }.expect("mapped").ignore();
+                let page: Page<Size1GiB> = Page::containing_address(VirtAddr::new(TIB + n * GIB));
+                let (_, flush) = table.unmap(page).expect("unmapped");
+                flush.ignore();
             }
         });
     }
@@ -177,12 +191,33 @@ pub mod multiarch {
         });
     }
 
+    pub fn unmap_leaves(measure: Measure) {
+        let mut table = table();
+        fill(&mut table);
+        measure(&mut || {
+            for n in 0..GIB >> 21 {
+                let at = VirtAddr::from((VA + (n << 21)) as usize);
+                table.cursor().unmap_region(at, LEAVES as usize).expect("unmapped");
+            }
+        });
+    }
+
+    fn fill_large(table: &mut Table) {
+        let place = |va: VirtAddr| PhysAddr::from(va.as_usize());
+        let at = VirtAddr::from(TIB as usize);
+        table.cursor().map_region(at, place, TIB as usize, flags(), true).expect("mapped");
+    }
+
     pub fn map_large(measure: Measure) {
         let mut table = table();
+        measure(&mut || fill_large(&mut table));
+    }
+
+    pub fn unmap_large(measure: Measure) {
+        let mut table = table();
+        fill_large(&mut table);
         measure(&mut || {
-            let place = |va: VirtAddr| PhysAddr::from(va.as_usize());
-            let at = VirtAddr::from(TIB as usize);
-            table.cursor().map_region(at, place, TIB as usize, flags(), true).expect("mapped");
+            table.cursor().unmap_region(VirtAddr::from(TIB as usize), TIB as usize).expect("unmapped");
         });
     }
 }
@@ -217,7 +252,11 @@ pub mod google {
     }
 
     fn table() -> Table {
-        Table::with_asid_and_va_range(Host(Arena::new()), 1, 0, El1And0, VaRange::Lower)
+        table_in(Arena::new())
+    }
+
+    fn table_in(arena: Arena) -> Table {
+        Table::with_asid_and_va_range(Host(arena), 1, 0, El1And0, VaRange::Lower)
     }
 
     fn region() -> MemoryRegion {
@@ -263,23 +302,55 @@ pub mod google {
         });
     }
 
+    fn clear(table: &mut Table, region: &MemoryRegion) {
+        let nothing = El1Attributes::empty();
+        let anywhere = PhysicalAddress(0);
+        table.map_range(region, anywhere, nothing, Constraints::empty()).expect("unmapped");
+    }
+
     pub fn unmap(measure: Measure) {
+        drop_all(table(), measure);
+    }
+
+    pub fn unmap_shuffled(measure: Measure) {
+        drop_all(table_in(Arena::shuffled()), measure);
+    }
+
+    fn drop_all(mut table: Table, measure: Measure) {
+        fill(&mut table);
+        measure(&mut || clear(&mut table, &region()));
+        // The root stays, and the table below it.
+        assert_eq!(table.translation().0.left(), FRAMES - 2);
+    }
+
+    pub fn unmap_leaves(measure: Measure) {
         let mut table = table();
         fill(&mut table);
         measure(&mut || {
-            let nothing = El1Attributes::empty();
-            let anywhere = PhysicalAddress(0);
-            table.map_range(&region(), anywhere, nothing, Constraints::empty()).expect("unmapped");
+            for n in 0..GIB >> 21 {
+                let first = VA + (n << 21);
+                clear(&mut table, &MemoryRegion::new(first as usize, (first + LEAVES) as usize));
+            }
         });
+    }
+
+    fn large() -> MemoryRegion {
+        MemoryRegion::new(TIB as usize, 2 * TIB as usize)
+    }
+
+    fn fill_large(table: &mut Table) {
+        let pa = PhysicalAddress(TIB as usize);
+        table.map_range(&large(), pa, flags(), Constraints::empty()).expect("mapped");
     }
 
     pub fn map_large(measure: Measure) {
         let mut table = table();
-        measure(&mut || {
-            let region = MemoryRegion::new(TIB as usize, 2 * TIB as usize);
-            table
-                .map_range(&region, PhysicalAddress(TIB as usize), flags(), Constraints::empty())
-                .expect("mapped");
-        });
+        measure(&mut || fill_large(&mut table));
+    }
+
+    pub fn unmap_large(measure: Measure) {
+        let mut table = table();
+        fill_large(&mut table);
+        measure(&mut || clear(&mut table, &large()));
     }
 }

@@ -15,7 +15,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::frame::{FrameAllocator, FrameError};
@@ -23,35 +23,48 @@ use crate::radix::Perms;
 use crate::table::Mapping;
 use crate::tlb::{Scope, Space, Span};
 
-/// One frame run on its way back to the allocator.
+/// A frame run on its way back to the allocator.
 #[derive(Debug)]
-pub(super) struct Held {
-    frame: PhysAddr,
-    order: u32,
-    returned: AtomicBool,
-}
+pub(super) struct Held(AtomicU64);
 
 impl Held {
-    pub(super) const fn new(frame: PhysAddr, order: u32) -> Self {
-        Self { frame, order, returned: AtomicBool::new(false) }
+    /// What stands for a frame that has been returned. Nothing fits into the last byte of all.
+    const RETURNED: u64 = u64::MAX;
+
+    pub(super) const fn new(frame: u64) -> Self {
+        Self(AtomicU64::new(frame))
     }
 
-    pub(super) const fn frame(&self) -> PhysAddr {
-        self.frame
+    /// The frame, unless it has been returned.
+    fn waiting(&self) -> Option<PhysAddr> {
+        Some(self.0.load(Ordering::Acquire)).filter(|&frame| frame != Self::RETURNED).map(PhysAddr)
     }
 
-    fn waiting(&mut self) -> Option<(PhysAddr, u32)> {
-        (!*self.returned.get_mut()).then_some((self.frame, self.order))
+    /// The frame, for who owns it: the edit, and then the token.
+    pub(super) fn frame(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The frames of one token: owned by the token, known to the quarantine.
+/// Frame runs of one order: owned by the token, known to the quarantine.
 #[derive(Debug)]
-struct Batch(Vec<Held>);
+pub(super) struct Batch {
+    pub(super) order: u32,
+    pub(super) frames: Vec<Held>,
+}
 
 impl Batch {
     fn is_returned(&self) -> bool {
-        self.0.iter().all(|held| held.returned.load(Ordering::Acquire))
+        self.frames.iter().all(|held| held.waiting().is_none())
+    }
+
+    /// Adds to the batch of its order, or begins one.
+    pub(super) fn add(batches: &mut Vec<Self>, frame: PhysAddr, order: u32) {
+        let held = Held::new(frame.0);
+        match batches.iter_mut().find(|batch| batch.order == order) {
+            Some(batch) => batch.frames.push(held),
+            None => batches.push(Self { order, frames: alloc::vec![held] }),
+        }
     }
 }
 
@@ -139,7 +152,7 @@ impl Flush {
     /// How many frame runs the token carries.
     #[must_use]
     pub fn frames(&self) -> usize {
-        self.frames.iter().map(|batch| batch.0.len()).sum()
+        self.frames.iter().map(|batch| batch.frames.len()).sum()
     }
 
     /// The fence that pays for the token where the table is used as `space`; `None` when nothing is stale.
@@ -194,9 +207,9 @@ impl Flush {
         }
         let mut outcome = Ok(());
         for batch in &self.frames {
-            for held in &batch.0 {
-                match frames.free(held.frame, held.order) {
-                    Ok(()) => held.returned.store(true, Ordering::Release),
+            for held in &batch.frames {
+                match frames.free(PhysAddr(held.frame()), batch.order) {
+                    Ok(()) => held.0.store(Held::RETURNED, Ordering::Release),
                     Err(error) => outcome = outcome.and(Err(error)),
                 }
             }
@@ -224,18 +237,22 @@ impl Quarantine {
 
     /// Puts freed table frames, each with its order, into a token for `stale`.
     pub fn hold(&mut self, stale: Stale, frames: impl IntoIterator<Item = (PhysAddr, u32)>) -> Flush {
-        self.hold_all(stale, frames.into_iter().map(|(frame, order)| Held::new(frame, order)).collect())
+        let mut batches = Vec::new();
+        for (frame, order) in frames {
+            Batch::add(&mut batches, frame, order);
+        }
+        self.hold_all(stale, batches)
     }
 
     /// Puts freed table frames into a token for `stale`.
-    pub(super) fn hold_all(&mut self, stale: Stale, batch: Vec<Held>) -> Flush {
-        if batch.is_empty() {
+    pub(super) fn hold_all(&mut self, stale: Stale, batches: Vec<Batch>) -> Flush {
+        if batches.is_empty() {
             return Flush::new(stale);
         }
         self.batches.retain(|batch| !batch.is_returned());
-        let batch = Arc::new(Batch(batch));
-        self.batches.push(batch.clone());
-        Flush { stale, frames: alloc::vec![batch] }
+        let frames: Vec<Arc<Batch>> = batches.into_iter().map(Arc::new).collect();
+        self.batches.extend_from_slice(&frames);
+        Flush { stale, frames }
     }
 
     /// A token for everything, carrying what dropped tokens left behind.
@@ -244,19 +261,19 @@ impl Quarantine {
         // `get_mut` and not `strong_count`: it synchronises with the thread that let the token go.
         self.batches.retain_mut(|batch| match Arc::get_mut(batch) {
             Some(batch) => {
-                let waiting = batch.0.iter_mut().filter_map(Held::waiting);
-                abandoned.extend(waiting);
+                let waiting = batch.frames.iter().filter_map(Held::waiting);
+                waiting.for_each(|frame| Batch::add(&mut abandoned, frame, batch.order));
                 false
             }
             None => true,
         });
-        self.hold(Stale::All, abandoned)
+        self.hold_all(Stale::All, abandoned)
     }
 
     /// How many frame runs wait here because their token was dropped.
     #[must_use]
     pub fn abandoned(&mut self) -> usize {
         let unowned = self.batches.iter_mut().filter_map(Arc::get_mut);
-        unowned.map(|batch| batch.0.iter_mut().filter_map(Held::waiting).count()).sum()
+        unowned.map(|batch| batch.frames.iter().filter_map(Held::waiting).count()).sum()
     }
 }

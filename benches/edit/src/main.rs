@@ -108,7 +108,7 @@ fn table(unit: &str, mut cost: impl FnMut(&str, Case) -> Result<f64, String>) ->
     println!("{:44} {:>12} per page", "case", unit);
     for &(name, pages, case) in CASES {
         match cost(name, case) {
-            Ok(cost) => println!("{name:44} {:12.2}", cost / pages as f64),
+            Ok(cost) => println!("{name:44} {:12.3}", cost / pages as f64),
             Err(error) => {
                 eprintln!("{name}: {error}");
                 return ExitCode::FAILURE;

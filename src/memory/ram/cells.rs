@@ -86,7 +86,7 @@ fn head(at: *mut u8, len: usize) -> usize {
 }
 
 /// How many words of a run are moved at a time. Page tables are edited in runs, where every instruction counts.
-const STRIDE: usize = 8;
+const STRIDE: usize = 16;
 
 /// Loads `out.len()` bytes, whole words at a time where they are aligned.
 ///

@@ -55,8 +55,7 @@ impl Changes {
 
     /// Stores everything, or nothing if memory refuses a part.
     pub(super) fn commit<M: PhysMemory + ?Sized>(&self, memory: &M) -> Result<(), EditError> {
-        let width = self.runs.first().and_then(|change| Width::from_bytes(change.at.bytes));
-        let mut maker = Maker { run: Run::new(width.unwrap_or(Width::W8)), made: (Rise::flat(0), RUN) };
+        let mut maker = Maker(None);
         for (done, change) in self.runs.iter().enumerate() {
             let stored = self.store(memory, &mut maker, change, change.new);
             if stored.is_err() {
@@ -78,7 +77,14 @@ impl Changes {
         values: Values,
     ) -> Result<(), EditError> {
         let bytes = match values {
-            Values::Rise(rise) => maker.make(rise, change.count),
+            Values::Rise(rise) if change.count == 1 => {
+                return store(
+                    memory,
+                    change.at,
+                    &rise.first.to_le_bytes()[..(change.at.bytes as usize).min(8)],
+                );
+            }
+            Values::Rise(rise) => maker.make(change.at, rise, change.count),
             Values::Saved(place) => {
                 let saved = self.bytes.get(place..).unwrap_or_default();
                 let len = change.count * change.at.bytes as usize;
@@ -89,18 +95,17 @@ impl Changes {
     }
 }
 
-/// Makes rises, keeping the last: what an edit stores is often the same over and over.
-struct Maker {
-    run: Run,
-    made: (Rise, usize),
-}
+/// Makes rises, keeping the last with its length: what an edit stores is often the same over and over.
+struct Maker(Option<(Run, Rise, usize)>);
 
 impl Maker {
-    fn make(&mut self, rise: Rise, count: usize) -> &[u8] {
-        if self.made.0 != rise || self.made.1 < count {
-            self.run.rise(rise, count);
-            self.made = (rise, count);
+    fn make(&mut self, at: PteRef, rise: Rise, count: usize) -> &[u8] {
+        let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
+        let (run, made, long) = self.0.get_or_insert_with(|| (Run::new(width), Rise::flat(0), RUN));
+        if *made != rise || *long < count {
+            run.rise(rise, count);
+            (*made, *long) = (rise, count);
         }
-        self.run.bytes(count)
+        run.bytes(count)
     }
 }

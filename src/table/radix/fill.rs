@@ -89,9 +89,8 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             }
             let mut old = Run::new(width(&format));
             old.load(self.memory, at, count)?;
-            let nothing = Rise::flat(absent);
-            if let Some(rise) = even.filter(|_| old.rises(nothing, count)) {
-                self.changes.add(at, count, Values::Rise(nothing), Values::Rise(rise));
+            if let Some(rise) = even.filter(|_| old.is_flat(absent, count)) {
+                self.changes.add(at, count, Values::Rise(Rise::flat(absent)), Values::Rise(rise));
                 continue;
             }
             for n in 0..count {

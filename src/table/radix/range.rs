@@ -16,7 +16,7 @@ use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::PhysMemory;
 use crate::radix::{Encode, EncodeError, Leaf, Perms, PteRef};
-use crate::table::flush::Held;
+use crate::table::flush::Batch;
 use crate::table::{EditError, Flush, KEPT, RadixWalker, Stale, Walker};
 
 /// Translated address bits `first..=last`, without the bits above that merely repeat a sign.
@@ -70,12 +70,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
 
     /// Notes that the table is unlinked; `false` if what is below it needs no further look.
     pub(super) fn unlink(&mut self, table: u64, level: u32) -> bool {
-        let order = order(&self.format, level, self.frame_size);
         if level == 0 {
-            self.unlinked.last_level(table, order);
+            self.unlinked.last_level(table);
             return false;
         }
-        self.unlinked.upper(table, order)
+        self.unlinked.upper(table, order(&self.format, level, self.frame_size))
     }
 
     /// The leaf that is in the way at `at`, as an error.
@@ -94,10 +93,10 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
     }
 
     /// Does it. Yields the tables that are unlinked, each once.
-    fn finish(self) -> Result<Vec<Held>, EditError> {
+    fn finish(self) -> Result<Vec<Batch>, EditError> {
         self.changes.commit(self.memory)?;
         self.fresh.keep();
-        Ok(self.unlinked.into_frames())
+        Ok(self.unlinked.into_batches(order(&self.format, 0, self.frame_size)))
     }
 }
 

@@ -104,11 +104,11 @@ fn is_empty_throughout<F: Encode, M: PhysMemory + ?Sized>(
     level: u32,
     but: Range<u64>,
 ) -> Result<bool, EditError> {
-    let nothing = Rise::flat(format.absent(level));
+    let absent = format.absent(level);
     let mut run = Run::new(width(format));
     for (first, count) in runs(0..but.start).chain(runs(but.end..entries(format, level))) {
         run.load(memory, entry(format, table, level, first), count)?;
-        if !run.rises(nothing, count) {
+        if !run.is_flat(absent, count) {
             return Ok(false);
         }
     }

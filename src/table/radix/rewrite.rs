@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::changes::Values;
 use super::even::{Even, Step};
 use super::range::{Edit, Span};
-use super::raw::{entries, is_empty, order, read};
+use super::raw::{entries, is_empty, read};
 use super::run::{RUN, Rise, Run, runs, width};
 use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
@@ -36,24 +36,38 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
     ) -> Result<Done, EditError> {
         let (first, last) = (self.index(level, span.first), self.index(level, span.last));
-        let mut done = Done::default();
-        if first == last && level > 0 && !span.is_whole(self.format.shift(level)) {
-            // The range lies deep below one entry, as most do: no run to be gone through, unless that is a large page.
+        if first == last && level > 0 {
+            // The range lies below one entry, as most do far up: no run to be gone through, unless that is a large page.
             let at = self.entry(table, level, first);
             let raw = read(self.memory, at)?;
             if let Entry::Table(next) = self.format.decode(raw, level) {
-                let below = self.rewrite::<DROP>(next, level - 1, span, leaf)?;
-                let became = self.unlink_emptied(next, below, at, raw);
+                let (became, changed) = self.rewrite_below::<DROP>(next, (at, raw), span, leaf)?;
                 if became != raw {
                     self.changes.add_one(at, raw, became);
                 }
-                done = Done { changed: below.changed, left: became == raw, emptied: false };
+                let done = Done { changed, left: became == raw, emptied: false };
                 return self.emptied::<DROP>(table, level, first..last + 1, done);
             }
         }
+        self.rewrite_entries::<DROP>(table, level, span, leaf)
+    }
+
+    /// Does so entry by entry.
+    #[inline(never)]
+    fn rewrite_entries<const DROP: bool>(
+        &mut self,
+        table: u64,
+        level: u32,
+        span: Span,
+        leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
+    ) -> Result<Done, EditError> {
+        let (first, last) = (self.index(level, span.first), self.index(level, span.last));
+        let mut done = Done::default();
+        let mut run = Run::new(width(&self.format));
         let mut step = Step::default();
-        for run in runs(first..last + 1) {
-            let part = self.rewrite_run::<DROP>((table, level), run, span, &mut step, leaf)?;
+        for (start, count) in runs(first..last + 1) {
+            let part =
+                self.rewrite_run::<DROP>((table, level), (start, count), span, (&mut run, &mut step), leaf)?;
             done.changed |= part.changed;
             done.left |= part.left;
         }
@@ -74,14 +88,28 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         Ok(Done { emptied, ..done })
     }
 
-    /// What becomes of the entry `raw` that links the table `next`, once that is rewritten.
-    fn unlink_emptied(&mut self, next: u64, below: Done, at: PteRef, raw: u64) -> u64 {
+    /// Does so in the table `next`, which the entry `at`, now `raw`, links, and of which the range covers `part`. Yields
+    /// what that entry is to be, and whether anything changes.
+    fn rewrite_below<const DROP: bool>(
+        &mut self,
+        next: u64,
+        (at, raw): (PteRef, u64),
+        part: Span,
+        leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
+    ) -> Result<(u64, bool), EditError> {
+        let level = at.level;
+        let absent = self.format.absent(level);
+        if DROP && part.is_whole(self.format.shift(level)) {
+            self.collect(next, level - 1)?;
+            return Ok((absent, true));
+        }
+        let below = self.rewrite::<DROP>(next, level - 1, part, leaf)?;
         // The root is nobody's to free: a link to it stays.
         if !below.emptied || next == self.root {
-            return raw;
+            return Ok((raw, below.changed));
         }
-        self.unlink(next, at.level - 1);
-        self.format.absent(at.level)
+        self.unlink(next, level - 1);
+        Ok((absent, true))
     }
 
     /// Rewrites the `count` entries from `start` on.
@@ -90,7 +118,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         (table, level): (u64, u32),
         (start, count): (u64, usize),
         span: Span,
-        step: &mut Step,
+        (run, step): (&mut Run, &mut Step),
         leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
     ) -> Result<Done, EditError> {
         let format = self.format;
@@ -98,12 +126,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let shift = format.shift(level);
         let first = self.index(level, span.first);
         let at = self.entry(table, level, start);
-        let mut run = Run::new(width(&format));
         run.load(self.memory, at, count)?;
         // Only the ends of the span can cover less than their entry.
         let ends = [span.first, span.last].map(|end| span.part(end, shift));
         if level == 0 || ends.into_iter().all(|end| end.is_whole(shift)) {
-            let done = self.rewrite_leaves::<DROP>(at, &mut run, count, step, leaf)?;
+            let done = self.rewrite_leaves::<DROP>(at, run, count, step, leaf)?;
             if let Some(done) = done {
                 return Ok(done);
             }
@@ -133,14 +160,12 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                         _ => leaf(&format, raw, level)?,
                     }
                 }
-                Entry::Table(next) if level > 0 && DROP && whole => {
-                    self.collect(next, level - 1)?;
-                    absent
-                }
                 Entry::Table(next) if level > 0 => {
-                    let below = self.rewrite::<DROP>(next, level - 1, part.unwrap_or(span), leaf)?;
-                    done.changed |= below.changed;
-                    self.unlink_emptied(next, below, self.entry(table, level, index), raw)
+                    let link = (self.entry(table, level, index), raw);
+                    let (became, changed) =
+                        self.rewrite_below::<DROP>(next, link, part.unwrap_or(span), leaf)?;
+                    done.changed |= changed;
+                    became
                 }
                 Entry::Reserved | Entry::Table(_) => {
                     let at = PhysAddr(self.entry(table, level, index).addr);
@@ -149,12 +174,12 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             };
             done.left |= became != absent;
             if became != raw {
-                old = old.or_else(|| Some(self.changes.save(&mut run, count)));
+                old = old.or_else(|| Some(self.changes.save(run, count)));
                 run.set(n, became);
             }
         }
         if let Some(old) = old {
-            let new = self.changes.save(&mut run, count);
+            let new = self.changes.save(run, count);
             self.changes.add(at, count, old, new);
             done.changed = true;
         }
@@ -276,7 +301,6 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             return Ok(());
         }
         let format = self.format;
-        let order = order(&format, 0, self.frame_size);
         let entries = entries(&format, level);
         if level == 1 {
             self.unlinked.reserve(entries as usize);
@@ -288,11 +312,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
                 continue;
             }
             if level == 1 {
-                run.each(count, |raw| {
-                    if let Entry::Table(next) = format.decode(raw, 1) {
-                        self.unlinked.last_level(next, order);
-                    }
-                });
+                let link = |raw| match format.decode(raw, 1) {
+                    Entry::Table(next) => Some(next),
+                    _ => None,
+                };
+                self.unlinked.last_level_of(&mut run, count, link);
                 continue;
             }
             for n in 0..count {

@@ -148,6 +148,17 @@ impl Run {
         })
     }
 
+    /// Whether each of the first `count` entries reads `raw`.
+    #[inline]
+    pub(super) fn is_flat(&mut self, raw: u64, count: usize) -> bool {
+        let (first, width) = (self.get(0), self.width);
+        let bytes = self.bytes(count);
+        // All the same if each is as the next: one comparison of memory with itself.
+        let wide = width.bytes() as usize;
+        let rest = bytes.len().saturating_sub(wide);
+        count == 0 || first == raw & width.mask() && bytes.get(wide..) == bytes.get(..rest)
+    }
+
     /// Shows each of the first `count` entries to `visit`.
     #[inline]
     pub(super) fn each(&mut self, count: usize, mut visit: impl FnMut(u64)) {

@@ -4,37 +4,56 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::MAX_LEVELS;
+use super::run::Run;
 use crate::addr::PhysAddr;
-use crate::table::flush::Held;
+use crate::table::flush::{Batch, Held};
 
-/// Tables to be freed, each once, though a damaged tree may link it more often, and never the root, at which a table
-/// may point back.
+/// Tables to be freed, each once, though a damaged tree may link it more often.
 ///
 /// Nearly all of them are last-level tables, which are only noted; those above are gone through, so they are known.
 pub(super) struct Unlinked {
-    root: u64,
     last_level: Vec<Held>,
-    /// Whether each of the last-level tables noted lies above those noted before it, so that none is noted twice.
-    ascending: bool,
-    /// Where the next has to lie, at least, for that.
-    above: u64,
+    /// How many of these do not lie above the one noted before: none can be noted twice where that is none.
+    falls: u64,
+    latest: u64,
     /// The other tables, and the order of each.
     upper: BTreeMap<u64, u32>,
+    /// A table may point back at it, but it is never unlinked.
+    root: u64,
 }
 
 impl Unlinked {
     pub(super) const fn new(root: u64) -> Self {
-        Self { root, last_level: Vec::new(), ascending: true, above: 0, upper: BTreeMap::new() }
+        Self { last_level: Vec::new(), falls: 0, latest: 0, upper: BTreeMap::new(), root }
     }
 
     /// Notes a last-level table.
+    pub(super) fn last_level(&mut self, table: u64) {
+        self.falls += u64::from(table <= self.latest);
+        self.latest = table;
+        self.last_level.push(Held::new(table));
+    }
+
+    /// Notes the last-level tables that the first `count` entries of a run link, as `link` says.
     #[inline]
-    pub(super) fn last_level(&mut self, table: u64, order: u32) {
-        if table != self.root {
-            self.ascending &= table >= self.above;
-            self.above = table.saturating_add(1);
-            self.last_level.push(Held::new(PhysAddr(table), order));
-        }
+    pub(super) fn last_level_of(&mut self, run: &mut Run, count: usize, link: impl Fn(u64) -> Option<u64>) {
+        // Slots for all first: a push would ask for each whether there is room.
+        let noted = self.last_level.len();
+        self.last_level.resize_with(noted + count, || Held::new(0));
+        let mut slots = self.last_level.get_mut(noted..).unwrap_or_default().iter_mut();
+        let (mut falls, mut latest) = (self.falls, self.latest);
+        run.each(count, |raw| {
+            if let Some(table) = link(raw) {
+                falls += u64::from(table <= latest);
+                latest = table;
+                if let Some(slot) = slots.next() {
+                    *slot = Held::new(table);
+                }
+            }
+        });
+        (self.falls, self.latest) = (falls, latest);
+        let unused = slots.len();
+        self.last_level.truncate(noted + count - unused);
     }
 
     /// Makes room for so many last-level tables, and for those above them.
@@ -47,23 +66,24 @@ impl Unlinked {
         table != self.root && self.upper.insert(table, order).is_none()
     }
 
-    /// The tables, each once.
-    pub(super) fn into_frames(self) -> Vec<Held> {
-        let mut frames = self.last_level;
-        if !self.ascending {
-            frames.sort_unstable_by_key(Held::frame);
-            frames.dedup_by_key(|held| held.frame());
+    /// The tables, each once; those of the last level have `order`.
+    pub(super) fn into_batches(self, order: u32) -> Vec<Batch> {
+        let Self { mut last_level, falls, mut upper, root, .. } = self;
+        if falls > 0 {
+            last_level.sort_unstable_by_key(Held::frame);
+            last_level.dedup_by_key(|held| held.frame());
         }
-        let noted = frames.len();
-        for (table, order) in self.upper {
-            let table = PhysAddr(table);
-            if frames
-                .get(..noted)
-                .is_none_or(|frames| frames.binary_search_by_key(&table, Held::frame).is_err())
-            {
-                frames.push(Held::new(table, order));
-            }
+        if let Ok(place) = last_level.binary_search_by_key(&root, Held::frame) {
+            last_level.remove(place);
         }
-        frames
+        upper.retain(|table, _| last_level.binary_search_by_key(table, Held::frame).is_err());
+        let mut batches = Vec::new();
+        if !last_level.is_empty() {
+            batches.push(Batch { order, frames: last_level });
+        }
+        for (table, order) in upper {
+            Batch::add(&mut batches, PhysAddr(table), order);
+        }
+        batches
     }
 }

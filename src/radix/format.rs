@@ -113,6 +113,15 @@ pub enum EncodeError {
     },
 }
 
+/// What raw entries are compared with; see [`Encode::usual_leaf`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeafTest {
+    /// The bits that tell.
+    pub mask: u64,
+    /// How they read; zero outside `mask`.
+    pub value: u64,
+}
+
 /// A format whose entries can also be written: what table editing needs on top of walking.
 pub trait Encode: Format {
     /// Whether the mode can translate `va` at all (canonical, in range).
@@ -151,6 +160,14 @@ pub trait Encode: Format {
 
     /// The rights and marks that a leaf entry holds by itself.
     fn perms(&self, raw: u64, level: u32) -> Perms;
+
+    /// A test that the usual leaves of `level` pass, and nothing but leaves of just the level's span: what reads `value`
+    /// under `mask` is one. Not passing it means nothing. Where pages go in bulk, it spares a look at each.
+    #[inline]
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let _ = level;
+        None
+    }
 
     /// The leaf of level `to` for the page at `base` that says everything else as the leaf `raw` of `level` does: how
     /// a page is split, and how one of several entries that form a page becomes a page by itself. The body given here

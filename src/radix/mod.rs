@@ -8,6 +8,6 @@ mod format;
 mod straight;
 mod walk;
 
-pub use format::{Encode, EncodeError, Entry, Format, Perms};
+pub use format::{Encode, EncodeError, Entry, Format, LeafTest, Perms};
 pub(crate) use straight::{Behind, Entries, Page, Straight, straight};
 pub use walk::{Leaf, PteRef, PteSource, Stage, Stop, Subtable, walk};

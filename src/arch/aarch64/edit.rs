@@ -8,7 +8,7 @@
 
 use super::descriptor::{Descriptor, Vmsa64};
 use crate::addr::{PhysAddr, low_mask};
-use crate::radix::{Encode, EncodeError, Format, Perms};
+use crate::radix::{Encode, EncodeError, Format, LeafTest, Perms};
 
 /// How leaf entries of one regime are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -160,6 +160,14 @@ impl Encode for Vmsa64 {
             raw & !ATTRIBUTES | self.attributes(perms)
         };
         Ok(raw & !decided.bits() | rights.bits())
+    }
+
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let (valid, table) = (Descriptor::VALID.bits(), Descriptor::TABLE.bits());
+        let address = self.place(low_mask(52) & !low_mask(self.granule.bits()));
+        let mask = valid | table | address & self.place(self.beyond);
+        let value = if level == 0 { valid | table } else { valid };
+        (level <= u32::from(self.max_block)).then_some(LeafTest { mask, value })
     }
 
     fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {

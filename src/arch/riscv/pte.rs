@@ -14,7 +14,7 @@
 use super::config::{Config, Extensions, Xlen};
 use super::csr::envcfg;
 use crate::addr::{PhysAddr, low_mask};
-use crate::radix::{Encode, EncodeError, Entry, Format, Perms};
+use crate::radix::{Encode, EncodeError, Entry, Format, LeafTest, Perms};
 
 bitflags::bitflags! {
     /// The bits of a page-table entry, its PPN aside.
@@ -304,6 +304,13 @@ impl<const LEVELS: u32, const WIDE: u32> Format for Sv<LEVELS, WIDE> {
 }
 
 impl<const LEVELS: u32, const WIDE: u32> Encode for Sv<LEVELS, WIDE> {
+    /// Readable, so neither a table nor write-only; aligned; no Svnapot run and plain memory.
+    #[inline]
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let below = low_mask(self.shift(level)) >> 12 << 10;
+        Some(LeafTest { mask: self.rules.leaf | R | N | PBMT | below, value: V | R })
+    }
+
     /// Bits above the translated ones repeat the highest of them; guest-physical and 32-bit addresses have zeros.
     #[inline]
     fn translates(&self, va: u64) -> bool {

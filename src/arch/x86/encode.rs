@@ -9,7 +9,7 @@
 use super::ept::{EptFormat, EptPte};
 use super::pte::{ADDRESS, Legacy32, LongMode, Pae, Pte};
 use crate::addr::{PhysAddr, low_mask};
-use crate::radix::{Encode, EncodeError, Format, Perms};
+use crate::radix::{Encode, EncodeError, Format, LeafTest, Perms};
 
 /// Flags that stand one for one in an ordinary entry.
 const PLAIN: [(Perms, Pte); 5] = [
@@ -89,6 +89,17 @@ fn place(base: PhysAddr, level: u32, forbidden: u64) -> Result<u64, EncodeError>
 /// A table's flags: everything below decides for itself.
 const OPEN: u64 = Pte::PRESENT.bits() | Pte::WRITE.bits() | Pte::USER.bits();
 
+/// What the usual leaves of an 8-byte entry pass, where the bits `high` are reserved: a large one has nothing between
+/// its PAT bit and its address.
+const fn usual(high: u64, level: u32, bits: u32) -> LeafTest {
+    let present = Pte::PRESENT.bits();
+    if level == 0 {
+        return LeafTest { mask: high | present, value: present };
+    }
+    let value = present | Pte::LARGE.bits();
+    LeafTest { mask: high | value | low_mask(bits) & !low_mask(13), value }
+}
+
 const fn has_xd(high: u64) -> bool {
     high & Pte::NX.bits() == 0
 }
@@ -115,6 +126,11 @@ impl Encode for LongMode {
 
     fn with_perms(&self, raw: u64, _level: u32, perms: Perms) -> Result<u64, EncodeError> {
         with_perms(raw, perms, has_xd(self.high))
+    }
+
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let exists = level < 2 || level == 2 && self.page1gb;
+        exists.then(|| usual(self.high, level, self.shift(level)))
     }
 
     fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
@@ -152,6 +168,10 @@ impl Encode for Pae {
 
     fn with_perms(&self, raw: u64, _level: u32, perms: Perms) -> Result<u64, EncodeError> {
         with_perms(raw, perms, has_xd(self.high))
+    }
+
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        (level < 2).then(|| usual(self.high, level, self.shift(level)))
     }
 
     fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
@@ -194,6 +214,15 @@ impl Encode for Legacy32 {
 
     fn with_perms(&self, raw: u64, _level: u32, perms: Perms) -> Result<u64, EncodeError> {
         with_perms(raw, perms, false)
+    }
+
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let (present, large) = (Pte::PRESENT.bits(), Pte::LARGE.bits());
+        match level {
+            0 => Some(LeafTest { mask: present, value: present }),
+            _ if self.pse => Some(LeafTest { mask: present | large | self.large, value: present | large }),
+            _ => None,
+        }
     }
 
     fn reshape(&self, raw: u64, level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {

@@ -1,7 +1,9 @@
 //! What an edit will store, kept until nothing can refuse it any more.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::raw::put;
 use super::run::{RUN, Rise, Run, store};
 use crate::access::Width;
 use crate::memory::PhysMemory;
@@ -10,15 +12,18 @@ use crate::table::EditError;
 
 /// Stores to tables that are in use, in the order in which they are to be made, so that a table is complete before it
 /// is linked. No walk of any hart sees a part of an edit that fails.
-#[derive(Default)]
+///
+/// A table keeps one from edit to edit, for its memory.
+#[derive(Default, Debug)]
 pub(super) struct Changes {
     runs: Vec<Change>,
     /// The entries that are no rise.
     bytes: Vec<u8>,
+    maker: Maker,
 }
 
 /// `count` entries from `at` on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Change {
     at: PteRef,
     count: usize,
@@ -27,7 +32,7 @@ struct Change {
 }
 
 /// What entries hold, or are to hold.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Values {
     Rise(Rise),
     /// What is saved from this place on.
@@ -53,55 +58,63 @@ impl Changes {
         self.add(at, 1, Values::Rise(Rise::flat(old)), Values::Rise(Rise::flat(new)));
     }
 
+    /// Forgets everything, and what memory a large edit took.
+    pub(super) fn clear(&mut self) {
+        self.runs.clear();
+        self.runs.shrink_to(KEPT);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT * size_of::<Run>());
+    }
+
     /// Stores everything, or nothing if memory refuses a part.
-    pub(super) fn commit<M: PhysMemory + ?Sized>(&self, memory: &M) -> Result<(), EditError> {
-        let mut maker = Maker(None);
-        for (done, change) in self.runs.iter().enumerate() {
-            let stored = self.store(memory, &mut maker, change, change.new);
+    pub(super) fn commit<M: PhysMemory + ?Sized>(&mut self, memory: &M) -> Result<(), EditError> {
+        let Self { runs, bytes, maker } = self;
+        for (done, change) in runs.iter().enumerate() {
+            let stored = change.store(memory, change.new, bytes, maker);
             if stored.is_err() {
                 // It took a store there a moment ago; a memory that refuses now has lost the table by itself.
-                for change in self.runs.iter().take(done) {
-                    let _ = self.store(memory, &mut maker, change, change.old);
+                for change in runs.iter().take(done) {
+                    let _ = change.store(memory, change.old, bytes, maker);
                 }
                 return stored;
             }
         }
         Ok(())
     }
+}
 
+/// How many runs a table keeps room for: those of the edits that are made over and over.
+const KEPT: usize = 4;
+
+impl Change {
     fn store<M: PhysMemory + ?Sized>(
         &self,
         memory: &M,
-        maker: &mut Maker,
-        change: &Change,
         values: Values,
+        saved: &[u8],
+        maker: &mut Maker,
     ) -> Result<(), EditError> {
-        let bytes = match values {
-            Values::Rise(rise) if change.count == 1 => {
-                return store(
-                    memory,
-                    change.at,
-                    &rise.first.to_le_bytes()[..(change.at.bytes as usize).min(8)],
-                );
-            }
-            Values::Rise(rise) => maker.make(change.at, rise, change.count),
+        let wide = self.at.bytes as usize;
+        match values {
+            Values::Rise(rise) if self.count == 1 => put(memory, self.at, rise.first),
+            Values::Rise(rise) => store(memory, self.at, maker.make(self.at, rise, self.count)),
             Values::Saved(place) => {
-                let saved = self.bytes.get(place..).unwrap_or_default();
-                let len = change.count * change.at.bytes as usize;
-                saved.get(..len).unwrap_or(saved)
+                let saved = saved.get(place..).unwrap_or_default();
+                store(memory, self.at, saved.get(..self.count * wide).unwrap_or(saved))
             }
-        };
-        store(memory, change.at, bytes)
+        }
     }
 }
 
-/// Makes rises, keeping the last with its length: what an edit stores is often the same over and over.
-struct Maker(Option<(Run, Rise, usize)>);
+/// Makes rises, keeping the last with its length: what edits store is often the same over and over.
+#[derive(Default, Debug)]
+struct Maker(Option<Box<(Run, Rise, usize)>>);
 
 impl Maker {
     fn make(&mut self, at: PteRef, rise: Rise, count: usize) -> &[u8] {
         let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
-        let (run, made, long) = self.0.get_or_insert_with(|| (Run::new(width), Rise::flat(0), RUN));
+        let (run, made, long) =
+            &mut **self.0.get_or_insert_with(|| Box::new((Run::new(width), Rise::flat(0), RUN)));
         if *made != rise || *long < count {
             run.rise(rise, count);
             (*made, *long) = (rise, count);

@@ -25,6 +25,7 @@ use crate::addr::{PageSize, PhysAddr, VirtAddr, low_mask};
 use crate::frame::FrameAllocator;
 use crate::memory::{BusError, PhysMemory};
 use crate::radix::{Encode, EncodeError, Entry, Format, Leaf, Perms, PteRef, PteSource, Stage, Stop, walk};
+use changes::Changes;
 use raw::Fresh;
 pub(super) use raw::{put, read, swap};
 
@@ -66,6 +67,8 @@ pub struct RadixTable<F> {
     /// The size of the frames that its tables are made of.
     frame_size: PageSize,
     quarantine: Quarantine,
+    /// Empty, but for the memory that the next edit of a range will need.
+    changes: Changes,
 }
 
 /// The walking half of a [`RadixTable`].
@@ -103,7 +106,8 @@ impl<F: Encode> RadixTable<F> {
             !matches!(format.encode_leaf(PhysAddr(0), *level, all), Err(EncodeError::Level { .. }))
         };
         let leaf_levels = (0..=format.top_level()).filter(has_leaves).fold(0, |set, level| set | 1 << level);
-        Self { format, root, leaf_levels, frame_size, quarantine: Quarantine::new() }
+        let (quarantine, changes) = Default::default();
+        Self { format, root, leaf_levels, frame_size, quarantine, changes }
     }
 
     /// The root table's first byte: what goes into the machine's root register.
@@ -252,23 +256,23 @@ impl<F: Encode> PageTable for RadixTable<F> {
 struct LeafAlone<F>(F);
 
 impl<F: Format> Format for LeafAlone<F> {
-    #[inline]
+    #[inline(always)]
     fn pte_bytes(&self) -> u32 {
         self.0.pte_bytes()
     }
-    #[inline]
+    #[inline(always)]
     fn top_level(&self) -> u32 {
         self.0.top_level()
     }
-    #[inline]
+    #[inline(always)]
     fn shift(&self, level: u32) -> u32 {
         self.0.shift(level)
     }
-    #[inline]
+    #[inline(always)]
     fn index_bits(&self, level: u32) -> u32 {
         self.0.index_bits(level)
     }
-    #[inline]
+    #[inline(always)]
     fn decode(&self, raw: u64, level: u32) -> Entry {
         self.0.decode(raw, level)
     }

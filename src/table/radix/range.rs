@@ -92,17 +92,18 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         EditError::AlreadyMapped { va, page: page.va, pa: page.pa, size: page.size }
     }
 
-    /// Does it. Yields the tables that are unlinked, each once.
-    fn finish(self) -> Result<Vec<Batch>, EditError> {
+    /// Does it. Yields the tables that are unlinked, each once, and what held the changes.
+    fn finish(mut self) -> Result<(Vec<Batch>, Changes), EditError> {
         self.changes.commit(self.memory)?;
         self.fresh.keep();
-        Ok(self.unlinked.into_batches(order(&self.format, 0, self.frame_size)))
+        self.changes.clear();
+        Ok((self.unlinked.into_batches(order(&self.format, 0, self.frame_size)), self.changes))
     }
 }
 
 impl<F: Encode> RadixTable<F> {
     fn edit<'e, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized>(
-        &self,
+        &mut self,
         memory: &'e M,
         frames: &'e mut A,
         high: u64,
@@ -112,7 +113,7 @@ impl<F: Encode> RadixTable<F> {
             leaf_levels: self.leaf_levels,
             high,
             memory,
-            changes: Changes::default(),
+            changes: core::mem::take(&mut self.changes),
             fresh: Fresh::new(frames),
             unlinked: Unlinked::new(self.root.0),
             root: self.root.0,
@@ -168,7 +169,7 @@ impl<F: Encode> RadixTable<F> {
         let mut edit = self.edit(memory, frames, high);
         let fill = Fill { shift: span.first.wrapping_sub(pa.0), perms };
         edit.fill(self.root.0, self.format.top_level(), span, &fill, false)?;
-        edit.finish()?;
+        (_, self.changes) = edit.finish()?;
         Ok(Flush::nothing())
     }
 
@@ -205,7 +206,8 @@ impl<F: Encode> RadixTable<F> {
         let (span, high) = self.span(va, len)?;
         let mut edit = self.edit(memory, frames, high);
         let done = edit.rewrite::<DROP>(self.root.0, self.format.top_level(), span, &mut leaf)?;
-        let freed = edit.finish()?;
+        let freed;
+        (freed, self.changes) = edit.finish()?;
         if !done.changed {
             return Ok(Flush::nothing());
         }

@@ -75,6 +75,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
     }
 
     /// Looks whether a table holds nothing any more, after its `entries` were rewritten.
+    #[inline]
     fn emptied<const DROP: bool>(
         &self,
         table: u64,
@@ -83,8 +84,10 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         done: Done,
     ) -> Result<Done, EditError> {
         // The root stays, whatever is left in it.
-        let counts = DROP && !done.left && level < self.format.top_level();
-        let emptied = counts && is_empty(self.memory, &self.format, table, level, entries)?;
+        if !DROP || done.left || level == self.format.top_level() {
+            return Ok(done);
+        }
+        let emptied = is_empty(self.memory, &self.format, table, level, entries)?;
         Ok(Done { emptied, ..done })
     }
 
@@ -187,7 +190,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
     }
 
     /// Rewrites the first `count` entries of a run at once, if they are leaves that differ by their pages alone, or
-    /// are to go and are leaves at all.
+    /// leaves that are to go.
     fn rewrite_leaves<const DROP: bool>(
         &mut self,
         at: PteRef,
@@ -198,28 +201,18 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
     ) -> Result<Option<Done>, EditError> {
         let (format, level) = (self.format, at.level);
         let nothing = Rise::flat(format.absent(level));
-        if let Some(even) = Even::decode(&format, level, run, count, step) {
-            if let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? {
-                let changed = new != even.rise;
-                if changed {
-                    self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
-                }
-                return Ok(Some(Done { changed, left: new != nothing, emptied: false }));
-            }
-        }
-        let size = format.shift(level);
-        let is_page =
-            |raw| matches!(format.decode(raw, level), Entry::Leaf { size_bits, .. } if size_bits == size);
-        let mut pages = true;
-        if DROP {
-            run.each(count, |raw| pages &= is_page(raw));
-        }
-        if DROP && pages {
+        if DROP && format.usual_leaf(level).is_some_and(|test| run.passes(test, count)) {
             let old = self.changes.save(run, count);
             self.changes.add(at, count, old, Values::Rise(nothing));
             return Ok(Some(Done { changed: true, ..Done::default() }));
         }
-        Ok(None)
+        let Some(even) = Even::decode(&format, level, run, count, step) else { return Ok(None) };
+        let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? else { return Ok(None) };
+        let changed = new != even.rise;
+        if changed {
+            self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
+        }
+        Ok(Some(Done { changed, left: new != nothing, emptied: false }))
     }
 
     /// The leaf of one entry by itself: several entries that form one page of which the span covers only some are
@@ -308,7 +301,11 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let mut run = Run::new(width(&format));
         for (start, count) in runs(0..entries) {
             run.load(self.memory, self.entry(table, level, start), count)?;
-            if Even::decode(&format, level, &mut run, count, &mut Step::default()).is_some() {
+            let pages = match format.usual_leaf(level) {
+                Some(test) => run.passes(test, count),
+                None => Even::decode(&format, level, &mut run, count, &mut Step::default()).is_some(),
+            };
+            if pages {
                 continue;
             }
             if level == 1 {

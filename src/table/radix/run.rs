@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::access::Width;
 use crate::addr::PhysAddr;
 use crate::memory::PhysMemory;
-use crate::radix::{Format, PteRef};
+use crate::radix::{Format, LeafTest, PteRef};
 use crate::table::EditError;
 
 /// Entries are moved between table and code in runs of at most so many: enough that what a run costs by itself does
@@ -57,6 +57,7 @@ impl Rise {
 }
 
 /// A run of entries as they stand in memory: little-endian, `width` bytes each.
+#[derive(Debug)]
 pub(super) struct Run {
     bytes: [u8; RUN * 8],
     width: Width,
@@ -157,6 +158,25 @@ impl Run {
         let wide = width.bytes() as usize;
         let rest = bytes.len().saturating_sub(wide);
         count == 0 || first == raw & width.mask() && bytes.get(wide..) == bytes.get(..rest)
+    }
+
+    /// Whether each of the first `count` entries passes `test`.
+    #[inline]
+    pub(super) fn passes(&mut self, test: LeafTest, count: usize) -> bool {
+        let LeafTest { mask, value } = test;
+        by_width!(self.width, |Int, WIDE| {
+            // What every entry has, and what any of them has.
+            let (mut every, mut any) = (Int::MAX, 0);
+            if self.get(0) & mask == value {
+                for bytes in self.bytes(count).chunks_exact(WIDE) {
+                    let mut entry = [0; WIDE];
+                    entry.copy_from_slice(bytes);
+                    every &= Int::from_le_bytes(entry);
+                    any |= Int::from_le_bytes(entry);
+                }
+            }
+            u64::from(every) & value == value && u64::from(any) & mask == value
+        })
     }
 
     /// Shows each of the first `count` entries to `visit`.

@@ -81,6 +81,9 @@ impl Unlinked {
         if !last_level.is_empty() {
             batches.push(Batch { order, frames: last_level });
         }
+        if upper.is_empty() {
+            return batches;
+        }
         for (table, order) in upper {
             Batch::add(&mut batches, PhysAddr(table), order);
         }

@@ -128,7 +128,7 @@ impl Format for LongMode {
     fn index_bits(&self, _level: u32) -> u32 {
         9
     }
-    #[inline]
+    #[inline(always)]
     fn decode(&self, raw: u64, level: u32) -> Entry {
         // The usual entries are told by one compare.
         let telling = match level {

@@ -4,6 +4,8 @@
 //! be the model's errors, a failed edit must leave every byte of every table and every frame as it was, the walk of an
 //! `Mmu` must find what was mapped, and when all is unmapped only the root's frame may be out.
 
+#[path = "editing/drops.rs"]
+mod drops;
 #[path = "editing/edges.rs"]
 mod edges;
 #[path = "editing/formats.rs"]

@@ -197,7 +197,7 @@ fn entries_that_form_one_page_come_apart_where_a_range_cuts_them() {
 }
 
 /// RAM of which the stores to one place are refused.
-struct Partly<'a>(&'a Ram, u64);
+pub(super) struct Partly<'a>(pub(super) &'a Ram, pub(super) u64);
 
 impl Partly<'_> {
     fn check(&self, pa: PhysAddr, len: u64) -> Result<(), BusError> {

@@ -254,6 +254,12 @@ impl Vmsa64 {
         address & self.beyond == 0
     }
 
+    /// The bits of a descriptor that would say an address beyond the output size.
+    pub(super) const fn unreachable(&self) -> u64 {
+        let (mask, from, _) = self.moved;
+        (self.field | (mask as u64) << from) & self.place(self.beyond)
+    }
+
     /// The address field that says `base`.
     pub(super) const fn place(&self, base: u64) -> u64 {
         match self.high {

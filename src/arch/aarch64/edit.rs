@@ -164,8 +164,7 @@ impl Encode for Vmsa64 {
 
     fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
         let (valid, table) = (Descriptor::VALID.bits(), Descriptor::TABLE.bits());
-        let address = self.place(low_mask(52) & !low_mask(self.granule.bits()));
-        let mask = valid | table | address & self.place(self.beyond);
+        let mask = valid | table | self.unreachable();
         let value = if level == 0 { valid | table } else { valid };
         (level <= u32::from(self.max_block)).then_some(LeafTest { mask, value })
     }

@@ -161,6 +161,7 @@ impl Run {
     }
 
     /// Whether each of the first `count` entries passes `test`.
+    #[expect(clippy::useless_conversion, reason = "one of the four widths is that of the test")]
     #[inline]
     pub(super) fn passes(&mut self, test: LeafTest, count: usize) -> bool {
         let LeafTest { mask, value } = test;

@@ -30,6 +30,10 @@ impl SoftwareGuest {
         if slot.space.is_some() {
             perms -= Perms::GLOBAL;
         }
+        // A global page that stands in two roots is found by one of them: what it would mark in the other is marked.
+        if slot.places[1].is_some() {
+            perms |= Perms::ACCESSED | Perms::DIRTY;
+        }
         let base = page(tape, self.format.shift(slot.level));
         match tape.below(8) {
             0 => 0,

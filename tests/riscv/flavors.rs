@@ -1,6 +1,6 @@
 //! Typed accesses in a special manner: shadow stacks, LR and SC, hypervisor loads.
 
-use softmmu::access::Width;
+use softmmu::access::{Access, AccessKind, Width};
 use softmmu::addr::{PhysAddr, VirtAddr};
 use softmmu::arch::riscv::{Cause, Control, Fault, Flavor, Privilege, Riscv};
 use softmmu::memory::{PhysMemory, Ram};
@@ -69,4 +69,28 @@ fn lr_and_sc_are_aligned_and_translate_as_load_and_store() {
     assert_eq!(cause(hart.load_as::<u64>(odd, Flavor::LrSc)), Some(Cause::LoadAccessFault));
     let store = hart.compare_exchange_as(odd, 0u64, 1, Flavor::LrSc);
     assert_eq!(cause(store), Some(Cause::StoreAccessFault));
+}
+
+/// Zicbom: allowed where loads (or stores) are, refused as a store; no byte becomes dirty. Zicfiss: shadow stacks are
+/// not for it.
+#[test]
+fn cache_blocks_are_managed_where_loads_are_allowed() {
+    let mut hart = hart();
+    let manage = |hart: &mut Mmu<Riscv, Ram, SetAssociative>, va: u64| {
+        let access = Access { va: VirtAddr(va), len: 64, kind: AccessKind::Read, flavor: Flavor::CacheBlock };
+        cause(hart.translate(&access))
+    };
+    assert_eq!(manage(&mut hart, PLAIN.0 + 3), None);
+    assert_eq!(manage(&mut hart, STACK.0), Some(Cause::StoreAccessFault));
+    assert_eq!(manage(&mut hart, 0xc000_0000), Some(Cause::StorePageFault));
+    // The fourth gigabyte: executable alone, not used yet; the fifth: read-only, not used yet.
+    for (slot, flags) in [(3, 0x9), (4, 0x3)] {
+        hart.memory().write(PhysAddr(RAM + 8 * slot), Width::W8, RAM >> 2 | flags).expect("RAM");
+    }
+    assert_eq!(manage(&mut hart, 0xc000_0000), Some(Cause::StorePageFault));
+    assert_eq!(manage(&mut hart, 0x1_0000_0000), None);
+    assert_eq!(hart.memory().read(PhysAddr(RAM + 32), Width::W8), Ok(RAM >> 2 | 0x43), "used, not dirty");
+    hart.control(Control::Mstatus(1 << 19)).expect("no write faults");
+    assert_eq!(manage(&mut hart, 0xc000_0000), None, "MXR");
+    assert_eq!(manage(&mut hart, STACK.0), Some(Cause::StoreAccessFault), "cached or not");
 }

@@ -110,6 +110,7 @@ impl Context {
             (Flavor::Hlvx, AccessKind::Read) => Use::LoadExecutable,
             (Flavor::ShadowStack, AccessKind::Read) => Use::ShadowLoad,
             (Flavor::ShadowStack, _) => Use::ShadowStore,
+            (Flavor::CacheBlock, _) => Use::Manage,
             (_, AccessKind::Read) => Use::Load,
             _ => Use::Store,
         }

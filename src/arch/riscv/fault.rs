@@ -1,5 +1,6 @@
 //! The exceptions of address translation, with everything that a trap writes about them.
 
+use super::Flavor;
 use super::config::Xlen;
 use super::csr::Mode;
 use crate::access::AccessKind;
@@ -35,7 +36,8 @@ pub enum Cause {
     StoreGuestPageFault = 23,
 }
 
-/// What an access is called in its exception codes: shadow-stack instructions are always stores (Zicfiss).
+/// What an access is called in its exception codes: shadow-stack and cache-block instructions are always stores (Zicfiss,
+/// Zicbom).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Reported {
     Fetch,
@@ -44,10 +46,11 @@ pub(super) enum Reported {
 }
 
 impl Reported {
-    pub(super) const fn of(kind: AccessKind, shadow: bool) -> Self {
-        match kind {
-            AccessKind::Execute => Self::Fetch,
-            AccessKind::Read if !shadow => Self::Load,
+    pub(super) const fn of(kind: AccessKind, flavor: Flavor) -> Self {
+        match (kind, flavor) {
+            (AccessKind::Execute, _) => Self::Fetch,
+            (_, Flavor::ShadowStack | Flavor::CacheBlock) => Self::Store,
+            (AccessKind::Read, _) => Self::Load,
             _ => Self::Store,
         }
     }

@@ -119,6 +119,9 @@ pub enum Flavor {
     Hlvx,
     /// SSPOPCHK (a read), SSPUSH (a write) or SSAMOSWAP (a read-write): reaches shadow-stack pages alone.
     ShadowStack,
+    /// CBO.CLEAN, CBO.FLUSH or CBO.INVAL (a read): allowed where loads are, but for shadow stacks, and reported as a
+    /// store. (CBO.ZERO is an ordinary store.)
+    CacheBlock,
 }
 
 /// Where the tables of a first stage begin, and what their entries mean.

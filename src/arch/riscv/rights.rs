@@ -94,6 +94,8 @@ pub(super) enum Use {
     LoadExecutable,
     ShadowLoad,
     ShadowStore,
+    /// CBO.CLEAN and its like: allowed where loads are, but for shadow stacks.
+    Manage,
 }
 
 /// Rights that must (and must not) be there, for one stage or, combined, for both.
@@ -122,6 +124,8 @@ impl Need {
         let rights = match what {
             Use::Fetch | Use::LoadExecutable => Rights::EXECUTE,
             Use::Load => load,
+            Use::Manage if mxr => Rights::READ_MXR,
+            Use::Manage => Rights::READ,
             Use::Store => Rights::WRITE | Rights::DIRTY,
             // While shadow stacks are off, what is cached of them must not serve: no page has both of these rights.
             Use::ShadowLoad | Use::ShadowStore if !sse => Rights::SHADOW | Rights::READ,
@@ -143,8 +147,8 @@ impl Need {
     pub(super) fn second(what: Use, mxr: bool) -> Self {
         let rights = match what {
             Use::Fetch | Use::LoadExecutable => Rights::EXECUTE,
-            Use::Load if mxr => Rights::READ_MXR,
-            Use::Load => Rights::READ,
+            Use::Load | Use::Manage if mxr => Rights::READ_MXR,
+            Use::Load | Use::Manage => Rights::READ,
             Use::Store => Rights::WRITE | Rights::DIRTY,
             Use::ShadowLoad => Rights::READ | Rights::WRITE,
             Use::ShadowStore => Rights::READ | Rights::WRITE | Rights::DIRTY,

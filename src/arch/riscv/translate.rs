@@ -22,7 +22,7 @@ impl Riscv {
         va: u64,
         trouble: Trouble,
     ) -> WalkError<Fault> {
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
+        let reported = Reported::of(access.kind, access.flavor);
         WalkError::Fault(match trouble {
             Trouble::Raced => return WalkError::Raced,
             Trouble::Page(class) => Fault::new(reported.page_fault(), va, context.virt, class),
@@ -42,7 +42,7 @@ impl Riscv {
     /// The access fault of an access to `va`.
     #[cold]
     fn access_fault(&self, context: &Context, access: &Access<Flavor>, class: FaultClass) -> Fault {
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
+        let reported = Reported::of(access.kind, access.flavor);
         Fault::new(reported.access_fault(), context.effective(access), context.virt, class)
     }
 
@@ -59,7 +59,7 @@ impl Riscv {
         if shadow || self.config.misaligned_atomics == MisalignedAtomics::AccessFault {
             return Some(self.access_fault(context, access, FaultClass::Address));
         }
-        let reported = Reported::of(access.kind, access.flavor == Flavor::ShadowStack);
+        let reported = Reported::of(access.kind, access.flavor);
         Some(Fault::new(reported.misaligned(), va, context.virt, FaultClass::Address))
     }
 
@@ -141,7 +141,7 @@ impl Arch for Riscv {
             Use::Fetch => PmpFlags::X,
             // "must grant both execute and read permissions".
             Use::LoadExecutable => PmpFlags::R | PmpFlags::X,
-            Use::Load => PmpFlags::R,
+            Use::Load | Use::Manage => PmpFlags::R,
             // Zicfiss: "extended to require read-write permission".
             Use::ShadowLoad | Use::ShadowStore => PmpFlags::R | PmpFlags::W,
             Use::Store if access.kind == AccessKind::ReadWrite => PmpFlags::R | PmpFlags::W,

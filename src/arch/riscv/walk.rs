@@ -196,7 +196,7 @@ fn refusal(ask: &Ask<'_>, need: Need, rights: u32) -> Trouble {
     let has = Rights::from_bits_truncate(rights);
     let misused = match Context::usage(ask.kind, ask.flavor) {
         _ if need.refused_by_user_bit(rights) => false,
-        Use::Fetch | Use::Store => has.contains(Rights::SHADOW),
+        Use::Fetch | Use::Store | Use::Manage => has.contains(Rights::SHADOW),
         // Shadow-stack instructions page-fault on read-only pages (copy on write), and are refused all others.
         Use::ShadowLoad | Use::ShadowStore => {
             !has.contains(Rights::SHADOW) && has.intersects(Rights::WRITE | Rights::EXECUTE)

@@ -5,7 +5,7 @@ use super::hand::Hand;
 use super::machine::{VIRTUAL, guest, mapping};
 use super::misses::{self, Guested, paged};
 use super::reference::Reference;
-use super::tables::{Long, Sv39, Sv39x4};
+use super::tables::{Ept4, Granule4k, Long, Stage2, Sv39, Sv39x4};
 use softmmu::addr::VirtAddr;
 use softmmu::arch::Arch;
 use softmmu::tlb::policy::{TreePlru, TrueLru};
@@ -161,5 +161,17 @@ kernels! {
     "hand/miss-x86", paged, {
         let mut hand = Hand::new(misses::x86().memory());
         move |va| hand.miss::<Long>(va).expect("mapped")
+    };
+    "hand/miss-x86-over-ept", paged, {
+        let mut hand = Hand::new(misses::x86_ept().memory());
+        move |va| hand.nested_miss::<Long, Ept4>(va).expect("mapped")
+    };
+    "hand/miss-aarch64", paged, {
+        let mut hand = Hand::new(misses::aarch64().memory());
+        move |va| hand.miss::<Granule4k>(va).expect("mapped")
+    };
+    "hand/miss-aarch64-two-stage", paged, {
+        let mut hand = Hand::new(misses::aarch64_two_stage().memory());
+        move |va| hand.nested_miss::<Granule4k, Stage2>(va).expect("mapped")
     };
 }

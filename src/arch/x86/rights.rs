@@ -57,18 +57,11 @@ impl Rights {
     /// The rights of the leaf `raw` under tables that combine to `limits`, with no second stage.
     #[inline]
     pub(super) const fn of_leaf(raw: u64, limits: u64) -> Self {
-        let both = raw & limits;
-        let user = both & 1 << 2;
-        let flags = both & 1 << 1
-            | user
-            | (user ^ 1 << 2) << 1
-            | raw & 1 << 6
-            // D of the leaf, where R/W is clear there and set above.
-            | ((!raw & limits & 1 << 1) << 5 & raw) << 4
-            // XD clear in the leaf; the limits have its opposite.
-            | limits & !raw & 1 << 63;
-        let number = raw & 0xf << 59 | user << 56;
-        Self::from_bits_retain(flags | number | Self::SECOND.bits())
+        let (both, above) = (raw & limits, !raw & limits);
+        // R/W and U/S of all levels, R/W set above and clear in the leaf, D of the leaf.
+        let flags = FLAGS[(both & 6 | above >> 1 & 1 | raw >> 3 & 8) as usize];
+        // XD clear at every level: the limits have its opposite.
+        Self::from_bits_retain(flags | raw & 0xf << 59 | above & 1 << 63)
     }
 
     /// The number of the protection key and owner, 0 to 31.
@@ -77,6 +70,32 @@ impl Rights {
         (self.bits() >> 58) as u32 & 0x1f
     }
 }
+
+/// The rights of a leaf but for key and execution, by the bits that [`Rights::of_leaf`] makes an index of.
+const FLAGS: [u64; 16] = {
+    let mut table = [0; 16];
+    let mut at = 0;
+    while at < table.len() {
+        let mut rights = Rights::SECOND;
+        if at & 2 != 0 {
+            rights = rights.union(Rights::WRITE);
+        }
+        // The owner is part of the key's number, too.
+        rights = match at & 4 {
+            0 => rights.union(Rights::SUPERVISOR),
+            _ => rights.union(Rights::USER).union(Rights::from_bits_retain(1 << 58)),
+        };
+        if at & 8 != 0 {
+            rights = rights.union(Rights::DIRTY);
+        }
+        if at & 9 == 9 {
+            rights = rights.union(Rights::SHADOW);
+        }
+        table[at] = rights.bits();
+        at += 1;
+    }
+    table
+};
 
 /// The control state of one kind of access, boiled down to what decides its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

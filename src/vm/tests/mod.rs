@@ -15,6 +15,7 @@ use crate::addr::VirtAddr;
 use crate::frame::BitmapAllocator;
 use crate::memory::Ram;
 use crate::store::MemoryStore;
+#[cfg(feature = "elf")]
 use crate::tlb::Space;
 use alloc::boxed::Box;
 use machine::{Machine, Plan, RW, format, sound};

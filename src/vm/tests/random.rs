@@ -2,6 +2,7 @@
 
 use super::model::{Kind, Op, PAGES, Setup, World};
 use super::*;
+use alloc::vec;
 use proptest::prelude::*;
 
 fn op(page: u64) -> impl Strategy<Value = Op> {

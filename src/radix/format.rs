@@ -120,6 +120,9 @@ pub struct LeafTest {
     pub mask: u64,
     /// How they read; zero outside `mask`.
     pub value: u64,
+    /// The bits that say where the page lies: [`Encode::perms`] does not look at them, and
+    /// [`Encode::with_perms`] neither looks at them nor changes them.
+    pub address: u64,
 }
 
 /// A format whose entries can also be written: what table editing needs on top of walking.

@@ -227,6 +227,12 @@ fn usual<F: Encode>(format: F, usual: Perms, noise: u64) {
             matches!(entry, Entry::Leaf { size_bits, .. } if size_bits == span),
             "level {level}, {raw:#x}: {entry:?}"
         );
+        // Where the page lies is nothing to its flags, nor they to that.
+        let moved = raw ^ noise.rotate_left(32) & test.address & (u64::MAX >> (64 - bits));
+        assert_eq!(format.perms(moved, level), format.perms(raw, level), "level {level}, {raw:#x}");
+        let changed = [raw, moved].map(|raw| format.with_perms(raw, level, usual).map(|new| new ^ raw));
+        assert_eq!(changed[0], changed[1], "level {level}, {raw:#x}");
+        assert!(changed[0].is_ok_and(|changed| changed & test.address == 0), "level {level}, {raw:#x}");
         let base = PhysAddr((noise & 0x3fff_ffff) >> span << span);
         if let Ok(raw) = format.encode_leaf(base, level, usual) {
             assert_eq!(raw & test.mask, test.value, "level {level}, {raw:#x}");

@@ -43,6 +43,7 @@ const CASES: &[(&str, u64, Case)] = &[
     ("softmmu map 1G/4K", SMALL, |m| ours::map(m)),
     ("softmmu map-singly 1G/4K", SMALL, |m| ours::map_singly(m)),
     ("softmmu protect 1G/4K", SMALL, |m| ours::protect(m)),
+    ("softmmu protect-scattered 1G/4K", SMALL, |m| ours::protect_scattered(m)),
     ("softmmu protect-singly 1G/4K", SMALL, |m| ours::protect_singly(m)),
     ("softmmu translate 1G/4K", SMALL, |m| ours::translate(m)),
     ("softmmu translate-scattered 1G/4K", SMALL, |m| ours::translate_scattered(m)),

@@ -112,7 +112,16 @@ pub fn map_singly(measure: Measure) {
 }
 
 pub fn protect(measure: Measure) {
-    let Machine { ram, mut frames, mut table } = Machine::mapped();
+    protect_in(Machine::mapped(), measure);
+}
+
+/// The same with every page somewhere else.
+pub fn protect_scattered(measure: Measure) {
+    protect_in(Machine::scattered(), measure);
+}
+
+fn protect_in(machine: Machine, measure: Measure) {
+    let Machine { ram, mut frames, mut table } = machine;
     measure(&mut || {
         let rights = Perms::READ | Perms::USER;
         table.protect_range(&ram, &mut frames, VirtAddr(VA), GIB, rights).expect("protected").forget();
@@ -171,7 +180,7 @@ pub fn unmap_unapplied(measure: Measure) {
 
 /// The tables lie in no order.
 pub fn unmap_shuffled(measure: Measure) {
-    let mut machine = Machine::with(|frames| shuffle(frames));
+    let mut machine = Machine::with(shuffle);
     machine.map(VirtAddr(VA), PhysAddr(PA), GIB);
     measure(&mut || machine.unmap(VirtAddr(VA), GIB));
     assert_eq!(machine.frames.free_frames(), 2047);

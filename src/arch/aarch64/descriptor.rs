@@ -254,10 +254,10 @@ impl Vmsa64 {
         address & self.beyond == 0
     }
 
-    /// The bits of a descriptor that would say an address beyond the output size.
-    pub(super) const fn unreachable(&self) -> u64 {
+    /// The bits of a descriptor that hold its address.
+    pub(super) const fn address_bits(&self) -> u64 {
         let (mask, from, _) = self.moved;
-        (self.field | (mask as u64) << from) & self.place(self.beyond)
+        self.field | (mask as u64) << from
     }
 
     /// The address field that says `base`.

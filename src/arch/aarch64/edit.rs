@@ -164,9 +164,10 @@ impl Encode for Vmsa64 {
 
     fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
         let (valid, table) = (Descriptor::VALID.bits(), Descriptor::TABLE.bits());
-        let mask = valid | table | self.unreachable();
+        let address = self.address_bits();
+        let mask = valid | table | address & self.place(self.beyond);
         let value = if level == 0 { valid | table } else { valid };
-        (level <= u32::from(self.max_block)).then_some(LeafTest { mask, value })
+        (level <= u32::from(self.max_block)).then_some(LeafTest { mask, value, address })
     }
 
     fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {

@@ -308,7 +308,8 @@ impl<const LEVELS: u32, const WIDE: u32> Encode for Sv<LEVELS, WIDE> {
     #[inline]
     fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
         let below = low_mask(self.shift(level)) >> 12 << 10;
-        Some(LeafTest { mask: self.rules.leaf | R | N | PBMT | below, value: V | R })
+        let mask = self.rules.leaf | R | N | PBMT | below;
+        Some(LeafTest { mask, value: V | R, address: low_mask(Self::PPN_BITS) << 10 })
     }
 
     /// Bits above the translated ones repeat the highest of them; guest-physical and 32-bit addresses have zeros.

@@ -94,10 +94,11 @@ const OPEN: u64 = Pte::PRESENT.bits() | Pte::WRITE.bits() | Pte::USER.bits();
 const fn usual(high: u64, level: u32, bits: u32) -> LeafTest {
     let present = Pte::PRESENT.bits();
     if level == 0 {
-        return LeafTest { mask: high | present, value: present };
+        return LeafTest { mask: high | present, value: present, address: ADDRESS };
     }
     let value = present | Pte::LARGE.bits();
-    LeafTest { mask: high | value | low_mask(bits) & !low_mask(13), value }
+    let mask = high | value | low_mask(bits) & !low_mask(13);
+    LeafTest { mask, value, address: ADDRESS & !low_mask(bits) }
 }
 
 const fn has_xd(high: u64) -> bool {
@@ -219,8 +220,11 @@ impl Encode for Legacy32 {
     fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
         let (present, large) = (Pte::PRESENT.bits(), Pte::LARGE.bits());
         match level {
-            0 => Some(LeafTest { mask: present, value: present }),
-            _ if self.pse => Some(LeafTest { mask: present | large | self.large, value: present | large }),
+            0 => Some(LeafTest { mask: present, value: present, address: !low_mask(12) }),
+            _ if self.pse => {
+                let mask = present | large | self.large;
+                Some(LeafTest { mask, value: present | large, address: !low_mask(13) })
+            }
             _ => None,
         }
     }

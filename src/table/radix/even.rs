@@ -5,7 +5,7 @@
 
 use super::run::{Rise, Run};
 use crate::addr::PhysAddr;
-use crate::radix::{Encode, EncodeError, Entry, Perms};
+use crate::radix::{Encode, EncodeError, Entry, LeafTest, Perms};
 
 /// The entries of pages of one level that follow one another.
 #[derive(Clone, Copy)]
@@ -88,5 +88,30 @@ impl Even {
         let rise = Rise { first, step: second.wrapping_sub(first) };
         let ends = rise.get(further) == change(self.rise.get(further))?;
         Ok((ends && (rise.step == self.rise.step || rise.step == 0)).then_some(rise))
+    }
+}
+
+/// What was made of the last leaf's flags, all that is not its page's place: most leaves differ from those around them
+/// by their pages alone.
+pub(super) struct Known<T> {
+    address: u64,
+    last: Option<(u64, T)>,
+}
+
+impl<T: Copy> Known<T> {
+    pub(super) const fn new(test: LeafTest) -> Self {
+        Self { address: test.address, last: None }
+    }
+
+    /// What `make` makes of the flags of `raw`, as it does of all with the same flags.
+    #[inline]
+    pub(super) fn get<E>(&mut self, raw: u64, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let flags = raw & !self.address;
+        if let Some((_, made)) = self.last.filter(|&(last, _)| last == flags) {
+            return Ok(made);
+        }
+        let made = make()?;
+        self.last = Some((flags, made));
+        Ok(made)
     }
 }

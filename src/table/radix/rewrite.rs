@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use super::changes::Values;
-use super::even::{Even, Step};
+use super::even::{Even, Known, Step};
 use super::range::{Edit, Span};
 use super::raw::{entries, is_empty, read};
 use super::run::{RUN, Rise, Run, runs, width};
@@ -189,8 +189,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         Ok(done)
     }
 
-    /// Rewrites the first `count` entries of a run at once, if they are leaves that differ by their pages alone, or
-    /// leaves that are to go.
+    /// Rewrites the first `count` entries of a run at once, if they are all usual leaves, or differ by their pages alone.
     fn rewrite_leaves<const DROP: bool>(
         &mut self,
         at: PteRef,
@@ -206,13 +205,29 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             self.changes.add(at, count, old, Values::Rise(nothing));
             return Ok(Some(Done { changed: true, ..Done::default() }));
         }
-        let Some(even) = Even::decode(&format, level, run, count, step) else { return Ok(None) };
-        let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? else { return Ok(None) };
-        let changed = new != even.rise;
-        if changed {
-            self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
+        if let Some(even) = Even::decode(&format, level, run, count, step) {
+            if let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? {
+                let changed = new != even.rise;
+                if changed {
+                    self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
+                }
+                return Ok(Some(Done { changed, left: new != nothing, emptied: false }));
+            }
         }
-        Ok(Some(Done { changed, left: new != nothing, emptied: false }))
+        let Some(test) = format.usual_leaf(level).filter(|&test| !DROP && run.passes(test, count)) else {
+            return Ok(None);
+        };
+        let old = self.changes.save(run, count);
+        let mut known = Known::new(test);
+        let changed = run.change(count, |raw| {
+            let new = known.get(raw, || leaf(&format, raw, level).map(|new| new & !test.address));
+            new.map(|flags| raw & test.address | flags)
+        })?;
+        if changed {
+            let new = self.changes.save(run, count);
+            self.changes.add(at, count, old, new);
+        }
+        Ok(Some(Done { changed, left: true, emptied: false }))
     }
 
     /// The leaf of one entry by itself: several entries that form one page of which the span covers only some are

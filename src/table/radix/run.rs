@@ -1,7 +1,7 @@
 //! Runs of entries, which are moved between tables and code as a whole: what an edit costs a page is mostly what is
 //! done to each entry of a run.
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 use crate::access::Width;
 use crate::addr::PhysAddr;
@@ -164,7 +164,7 @@ impl Run {
     #[expect(clippy::useless_conversion, reason = "one of the four widths is that of the test")]
     #[inline]
     pub(super) fn passes(&mut self, test: LeafTest, count: usize) -> bool {
-        let LeafTest { mask, value } = test;
+        let LeafTest { mask, value, .. } = test;
         by_width!(self.width, |Int, WIDE| {
             // What every entry has, and what any of them has.
             let (mut every, mut any) = (Int::MAX, 0);
@@ -180,16 +180,41 @@ impl Run {
         })
     }
 
-    /// Shows each of the first `count` entries to `visit`.
+    /// Shows each of the first `count` entries to `visit`, until that breaks off.
     #[inline]
-    pub(super) fn each(&mut self, count: usize, mut visit: impl FnMut(u64)) {
+    pub(super) fn visit<B>(
+        &mut self,
+        count: usize,
+        mut visit: impl FnMut(u64) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         by_width!(self.width, |Int, WIDE| {
             for bytes in self.bytes(count).chunks_exact(WIDE) {
                 let mut entry = [0; 8];
                 entry[..WIDE].copy_from_slice(bytes);
-                visit(u64::from_le_bytes(entry));
+                visit(u64::from_le_bytes(entry))?;
             }
         });
+        ControlFlow::Continue(())
+    }
+
+    /// Makes of each of the first `count` entries what `change` makes of it; whether that is another for any of them.
+    #[inline]
+    pub(super) fn change<E>(
+        &mut self,
+        count: usize,
+        mut change: impl FnMut(u64) -> Result<u64, E>,
+    ) -> Result<bool, E> {
+        by_width!(self.width, |Int, WIDE| {
+            let mut differs = 0;
+            for bytes in self.bytes(count).chunks_exact_mut(WIDE) {
+                let mut entry = [0; 8];
+                entry[..WIDE].copy_from_slice(bytes);
+                let (old, new) = (u64::from_le_bytes(entry), change(u64::from_le_bytes(entry))?);
+                differs |= old ^ new;
+                bytes.copy_from_slice(&(new as Int).to_le_bytes());
+            }
+            Ok(differs != 0)
+        })
     }
 }
 

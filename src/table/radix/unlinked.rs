@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use super::MAX_LEVELS;
 use super::run::Run;
@@ -42,7 +43,7 @@ impl Unlinked {
         self.last_level.resize_with(noted + count, || Held::new(0));
         let mut slots = self.last_level.get_mut(noted..).unwrap_or_default().iter_mut();
         let (mut falls, mut latest) = (self.falls, self.latest);
-        run.each(count, |raw| {
+        let _ = run.visit(count, |raw| {
             if let Some(table) = link(raw) {
                 falls += u64::from(table <= latest);
                 latest = table;
@@ -50,6 +51,7 @@ impl Unlinked {
                     *slot = Held::new(table);
                 }
             }
+            ControlFlow::<()>::Continue(())
         });
         (self.falls, self.latest) = (falls, latest);
         let unused = slots.len();

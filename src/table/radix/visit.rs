@@ -1,9 +1,10 @@
 //! Reading a range: every page in it, in order, each table read once.
 
+use core::convert::Infallible;
 use core::ops::ControlFlow;
 
 use super::RadixTable;
-use super::even::{Even, Step};
+use super::even::{Even, Known, Step};
 use super::range::Span;
 use super::raw::entry;
 use super::run::{Run, runs, width};
@@ -44,6 +45,26 @@ impl<F: Encode> RadixTable<F> {
                     va = va.wrapping_add(1 << shift);
                     pa = pa.wrapping_add(1 << shift);
                     raw = raw.wrapping_add(even.rise.step);
+                }
+                continue;
+            }
+            if let Some(test) = format.usual_leaf(level).filter(|&test| run.passes(test, count)) {
+                let size = PageSize::from_bits(shift).unwrap_or(PageSize::SIZE_4K);
+                let mut known = Known::new(test);
+                let seen = run.visit(count, |raw| {
+                    let perms = known.get(raw, || Ok::<_, Infallible>(format.perms(raw, level)));
+                    let here = VirtAddr(high | va);
+                    va = va.wrapping_add(1 << shift);
+                    match (format.decode(raw, level), perms) {
+                        (Entry::Leaf { base, .. }, Ok(perms)) => {
+                            visit(Mapping { va: here, pa: PhysAddr(base), size, perms, raw })
+                        }
+                        // It passed the test, so it is a leaf, and reading rights cannot fail.
+                        _ => ControlFlow::Continue(()),
+                    }
+                });
+                if seen.is_break() {
+                    return Ok(seen);
                 }
                 continue;
             }

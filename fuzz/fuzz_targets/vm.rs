@@ -47,10 +47,11 @@ impl Policy for Wild {
 }
 
 fn kind(u: &mut Unstructured<'_>) -> Result<Kind> {
-    Ok(match u.int_in_range(0..=7)? {
+    Ok(match u.int_in_range(0..=9)? {
         0 => Kind::Guard,
         1 => Kind::Device(u.int_in_range(0..=7)?),
         2 | 3 => Kind::Source,
+        4 | 5 => Kind::Shared(u.int_in_range(0..=15)?),
         _ => Kind::Zero,
     })
 }

@@ -4,7 +4,7 @@ use super::machine::{Machine, Plan, RW};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::radix::Perms;
 use crate::store::StoreError;
-use crate::vm::{Backing, Policy, Region, SpaceId, VmError, VmStats};
+use crate::vm::{Backing, Policy, Region, SharedMemory, SpaceId, VmError, VmStats};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -14,6 +14,9 @@ use alloc::vec::Vec;
 pub(super) const PAGES: u64 = 64;
 /// The pages of RAM that serve as a device, counted from the bottom.
 const DEVICE: core::ops::Range<u64> = 52..60;
+
+/// How many pages of a shared memory are ever shown.
+const SHARED: u64 = 40;
 
 /// What is done to a space, which is named by any number; the numbers behind it are a first page and how many, or an
 /// address.
@@ -42,9 +45,31 @@ pub(super) enum Op {
 pub(super) enum Kind {
     Zero,
     Source,
-    /// From this page of the device on, as far as it goes round.
+    /// From this page of the device on.
     Device(u64),
+    /// From this page of the shared memory on.
+    Shared(u64),
     Guard,
+}
+
+impl Kind {
+    /// What it is so many pages on.
+    fn after(self, pages: u64) -> Self {
+        match self {
+            Self::Device(at) => Self::Device(at + pages),
+            Self::Shared(at) => Self::Shared(at + pages),
+            kind => kind,
+        }
+    }
+
+    /// Whether there is less of it than so many pages: a region that goes on where nothing is, is not of interest here.
+    fn runs_out(self, pages: u64) -> bool {
+        match self {
+            Self::Device(at) => at + pages > DEVICE.end - DEVICE.start,
+            Self::Shared(at) => at + pages > SHARED,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -96,6 +121,9 @@ pub(super) struct World<P> {
     page: u64,
     spaces: Vec<(SpaceId, Model)>,
     device: Vec<u8>,
+    /// What all spaces share, and the handle that keeps it.
+    shared: Vec<u8>,
+    memory: SharedMemory,
     source: Arc<Vec<u8>>,
     /// What may go wrong without anybody being at fault.
     refusing: bool,
@@ -113,6 +141,8 @@ impl<P: Policy> World<P> {
             page,
             spaces: Vec::new(),
             device: vec![0; ((DEVICE.end - DEVICE.start) * page) as usize],
+            shared: vec![0; (SHARED * page) as usize],
+            memory: SharedMemory::new(),
             source: Arc::new((0..PAGES * page).map(source_byte).collect()),
             refusing: failing.is_some(),
             filling: slots < 1000 || cramped,
@@ -132,13 +162,14 @@ impl<P: Policy> World<P> {
 
     /// The byte at `at` of a space, which is there.
     fn byte(&mut self, space: usize, at: u64) -> &mut u8 {
-        let model = &mut self.spaces[space].1;
-        match model.pages[(at / self.page) as usize] {
-            Some(Page { kind: Kind::Device(first), .. }) => {
-                &mut self.device[(first * self.page + at % self.page) as usize]
-            }
-            _ => &mut model.bytes[at as usize],
-        }
+        let (model, page) = (&mut self.spaces[space].1, self.page);
+        let there = model.pages[(at / page) as usize];
+        let (bytes, at) = match there.map(|there| there.kind) {
+            Some(Kind::Device(first)) => (&mut self.device, first * page + at % page),
+            Some(Kind::Shared(first)) => (&mut self.shared, first * page + at % page),
+            _ => (&mut model.bytes, at),
+        };
+        &mut bytes[at as usize]
     }
 
     pub(super) fn step(&mut self, op: &Op) {
@@ -215,18 +246,15 @@ impl<P: Policy> World<P> {
         let page = self.page;
         let (va, len) = (VirtAddr(first * page), count * page);
         let perms = if write { RW } else { Perms::READ };
-        let last_device = DEVICE.end - DEVICE.start;
         let backing = match kind {
+            kind if kind.runs_out(count) => return,
             Kind::Zero => Backing::Zero,
             // Not all of the region comes from the source.
             Kind::Source => {
                 Backing::Source { source: self.source.clone(), offset: va.0, at: va, len: len - page / 2 }
             }
-            Kind::Device(at) if at + count <= last_device => {
-                Backing::Device { pa: PhysAddr(0x4000 + (DEVICE.start + at) * page), at: va }
-            }
-            // A device that goes on where there is none is not of interest here.
-            Kind::Device(_) => return,
+            Kind::Device(at) => Backing::Device { pa: PhysAddr(0x4000 + (DEVICE.start + at) * page), at: va },
+            Kind::Shared(at) => Backing::Shared { memory: self.memory.clone(), offset: at * page, at: va },
             Kind::Guard => Backing::Guard,
         };
         let (space, model) = &mut self.spaces[n];
@@ -234,8 +262,7 @@ impl<P: Policy> World<P> {
         let done = self.machine.vm.map(*space, Region { va, len, perms, backing });
         assert_eq!(done.is_ok(), pages.is_some(), "{done:?}");
         for (number, slot) in (0..).zip(pages.into_iter().flatten()) {
-            let kind = if let Kind::Device(at) = kind { Kind::Device(at + number) } else { kind };
-            *slot = Some(Page { perms, kind });
+            *slot = Some(Page { perms, kind: kind.after(number) });
         }
         if done.is_ok() {
             for at in va.0..va.0 + len {
@@ -253,15 +280,13 @@ impl<P: Policy> World<P> {
         let (va, len) = (region.va, count * page);
         let first = va.0 / page;
         let old = region.len / page;
-        // What it grows into must be free, and no device goes on where there is none.
+        // What it grows into must be free.
         let grown = first + old..first + count.max(old);
         let free = model.pages.get(grown.start as usize..grown.end as usize);
         let fits = count > 0 && free.is_some_and(|pages| pages.iter().all(Option::is_none));
         let there = model.pages[first as usize].expect("a region's page");
-        if let (Kind::Device(at), true) = (there.kind, fits) {
-            if at + count > DEVICE.end - DEVICE.start {
-                return;
-            }
+        if fits && there.kind.runs_out(count) {
+            return;
         }
         let done = self.machine.vm.resize(*space, va, len, &mut self.machine.mmu);
         assert_eq!(done.is_ok(), fits, "{done:?}");
@@ -269,11 +294,7 @@ impl<P: Policy> World<P> {
             return;
         }
         for number in grown {
-            let kind = match there.kind {
-                Kind::Device(at) => Kind::Device(at + number - first),
-                kind => kind,
-            };
-            model.pages[number as usize] = Some(Page { kind, ..there });
+            model.pages[number as usize] = Some(Page { kind: there.kind.after(number - first), ..there });
             for byte in number * page..(number + 1) * page {
                 model.bytes[byte as usize] = match region.backing {
                     Backing::Source { at, len, .. } if byte - at.0 < len => source_byte(byte),
@@ -348,6 +369,8 @@ impl<P: Policy> World<P> {
                 }
             }
         }
+        // With the last handle and the last region goes what was shared.
+        self.memory = SharedMemory::new();
         let stats = self.machine.vm.stats();
         assert_eq!(stats.pages_written, stats.dirty_evictions);
         assert_eq!(stats.bytes_read, stats.pages_read * page);

@@ -17,6 +17,7 @@ fn op(page: u64) -> impl Strategy<Value = Op> {
         6 => Just(Kind::Zero),
         5 => Just(Kind::Source),
         1 => (0..4u64).prop_map(Kind::Device),
+        3 => (0..8u64).prop_map(Kind::Shared),
         1 => Just(Kind::Guard),
     ];
     prop_oneof![

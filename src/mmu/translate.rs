@@ -162,7 +162,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             Ok(entry) => entry,
             Err((error, _)) => return Err(self.walk_failed(access, *error)),
         };
-        let inserted = self.tlb.insert(*entry, side(access.kind));
+        let side = side(access.kind);
+        let inserted = if rewalk { self.tlb.insert(*entry, side) } else { self.tlb.refill(*entry, side, key) };
         self.touched(inserted.touched);
         self.rippled(inserted.ripple);
         used(entry);

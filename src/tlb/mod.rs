@@ -289,6 +289,14 @@ pub trait Tlb {
     /// Caches `entry`. An entry of [the same tag](TlbEntry::same_tag) is replaced where it stands.
     fn insert(&mut self, entry: TlbEntry, side: Side) -> Inserted;
 
+    /// Caches `entry`, whose page the last lookup, of `missed`, has missed: nothing has its tag, and of a page larger
+    /// than can be cached the part around `missed` is wanted.
+    #[inline]
+    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Inserted {
+        let _ = missed;
+        self.insert(entry, side)
+    }
+
     /// Drops every entry that `scope` [drops](Scope::drops), at least; returns how many entries went.
     fn invalidate(&mut self, scope: &Scope) -> u64;
 

@@ -78,6 +78,12 @@ macro_rules! policies {
                     $(Policy::$kind(policy) => policy.victim(set),)*
                 }
             }
+            #[inline]
+            fn replace(&mut self, set: usize, ways: usize) -> (usize, bool) {
+                match &mut self.0 {
+                    $(Policy::$kind(policy) => policy.replace(set, ways),)*
+                }
+            }
         }
     };
 }

@@ -1,23 +1,24 @@
 //! The ways of every set in an order that moves one of them to the front at a time.
 //!
-//! Up to eight ways, a set's order is a bit matrix in one word: bit `8 * a + b` says that `a` is ahead of `b`, so
-//! moving a way to the front sets its row and clears its column, and the last way is the one whose row is empty.
-//! Above eight ways it is a doubly linked ring through all ways and an anchor.
+//! Up to sixteen ways, a set's order is one word: the numbers of its ways, four bits each, the front lowest. Moving the
+//! last way to the front is then a rotation. Above sixteen ways it is a doubly linked ring through all ways and an
+//! anchor.
 
 use crate::addr::low_mask;
 use crate::tlb::Geometry;
 use alloc::vec::Vec;
 
-const MATRIX_WAYS: usize = 8;
-const ROW: u64 = 0xff;
-const COLUMN: u64 = 0x0101_0101_0101_0101;
+const WORD_WAYS: usize = 16;
+/// The lowest bit of every way's number.
+const ONES: u64 = 0x1111_1111_1111_1111;
 
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     ways: usize,
-    /// A row that is ahead of all ways.
-    row: u64,
-    matrix: Vec<u64>,
+    /// Where the last way's number begins in a word, and all bits that hold numbers.
+    last: u32,
+    mask: u64,
+    words: Vec<u64>,
     ring: Vec<Links>,
 }
 
@@ -30,14 +31,10 @@ struct Links {
 impl Order {
     pub(super) fn new(geometry: Geometry) -> Self {
         let Geometry { sets, ways, .. } = geometry;
-        let (mut matrix, mut ring) = (Vec::new(), Vec::new());
-        if ways <= MATRIX_WAYS {
-            // Way 0 is last, each way is ahead of those below it; rows that stand for no way are never empty.
-            let start = (0..MATRIX_WAYS).fold(0, |order, way| {
-                let behind = if way < ways { low_mask(way as u32) } else { ROW };
-                order | behind << (8 * way)
-            });
-            matrix.resize(sets, start);
+        let (mut words, mut ring) = (Vec::new(), Vec::new());
+        // Way 0 is last, each way is ahead of those below it.
+        if ways <= WORD_WAYS {
+            words.resize(sets, (0..ways as u64).fold(0, |order, way| order << 4 | way));
         } else {
             let anchor = ways as u32;
             for _ in 0..sets {
@@ -47,20 +44,39 @@ impl Order {
                 }));
             }
         }
-        Self { ways, row: low_mask(ways as u32), matrix, ring }
+        let bits = 4 * ways.min(WORD_WAYS) as u32;
+        Self { ways, last: bits.saturating_sub(4), mask: low_mask(bits), words, ring }
     }
 
     /// Puts `way` before all others of its set; whether it was not there already.
     #[inline(always)]
     pub(super) fn move_to_front(&mut self, set: usize, way: usize) -> bool {
-        if let Some(order) = self.matrix.get_mut(set) {
-            let (row, column) = (self.row << ((8 * way) & 63), COLUMN << (way & 7));
-            let new = (*order | row) & !column;
-            let changed = new != *order;
-            *order = new;
-            return changed;
+        let Some(order) = self.words.get_mut(set) else { return self.ring_to_front(set, way) };
+        let (old, number) = (*order, way as u64);
+        if old & 0xf == number || way >= self.ways {
+            return false;
         }
-        self.ring_to_front(set, way)
+        // The place of the number: the lowest place that is zero once it is taken off everywhere. Borrows only reach
+        // higher places.
+        let rest = old ^ number.wrapping_mul(ONES);
+        let zero = rest.wrapping_sub(ONES) & !rest & ONES << 3;
+        let place = zero.trailing_zeros() & 60;
+        let ahead = old & low_mask(place);
+        *order = old & (u64::MAX << place << 4) | ahead << 4 | number;
+        true
+    }
+
+    /// Puts the last way before all others, and says which it is.
+    #[inline(always)]
+    pub(super) fn rotate(&mut self, set: usize) -> usize {
+        let Some(order) = self.words.get_mut(set) else {
+            let way = self.ring_last(set);
+            self.ring_to_front(set, way);
+            return way;
+        };
+        let way = *order >> self.last;
+        *order = *order << 4 & self.mask | way;
+        way as usize
     }
 
     #[inline(never)]
@@ -86,12 +102,10 @@ impl Order {
     /// The last way of a set.
     #[inline(always)]
     pub(super) fn last(&mut self, set: usize) -> usize {
-        if let Some(&order) = self.matrix.get(set) {
-            // The lowest empty byte: borrows out of lower bytes only reach higher ones.
-            let empty = order.wrapping_sub(COLUMN) & !order & (COLUMN << 7);
-            return (empty.trailing_zeros() / 8) as usize;
+        match self.words.get(set) {
+            Some(&order) => (order >> self.last) as usize,
+            None => self.ring_last(set),
         }
-        self.ring_last(set)
     }
 
     #[inline(never)]

@@ -24,6 +24,10 @@ impl WayPolicy for TrueLru {
     fn victim(&mut self, set: usize) -> usize {
         self.0.last(set)
     }
+    #[inline(always)]
+    fn replace(&mut self, set: usize, _ways: usize) -> (usize, bool) {
+        (self.0.rotate(set), true)
+    }
 }
 
 /// First in, first out: the way that was filled longest ago goes, hits or none.
@@ -46,5 +50,9 @@ impl WayPolicy for Fifo {
     #[inline]
     fn victim(&mut self, set: usize) -> usize {
         self.0.last(set)
+    }
+    #[inline]
+    fn replace(&mut self, set: usize, _ways: usize) -> (usize, bool) {
+        (self.0.rotate(set), true)
     }
 }

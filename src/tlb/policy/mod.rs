@@ -73,6 +73,13 @@ pub trait WayPolicy {
 
     /// The way of `set` to give up. A [`fill`](Self::fill) of it follows.
     fn victim(&mut self, set: usize) -> usize;
+
+    /// [`victim`](Self::victim) and [`fill`](Self::fill) in one: the way, below `ways`, and what the latter returns.
+    #[inline]
+    fn replace(&mut self, set: usize, ways: usize) -> (usize, bool) {
+        let way = self.victim(set).min(ways.saturating_sub(1));
+        (way, self.fill(set, way))
+    }
 }
 
 /// A small generator (xorshift64*), so that a seed gives the same evictions everywhere.

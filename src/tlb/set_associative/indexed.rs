@@ -21,7 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use super::{NO_KEY, NONE, SetAssociative};
+use super::{NONE, SetAssociative};
 use crate::tlb::policy::WayPolicy;
 use crate::tlb::slot::{Slot, clamp, want};
 use crate::tlb::{Inserted, Key, TlbEntry};
@@ -54,13 +54,15 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// The entry at `index` (set times ways plus way), if it is valid.
     #[must_use]
     pub fn read(&self, index: usize) -> Option<TlbEntry> {
-        self.slots.get(index).filter(|slot| slot.is_live(self.generation)).map(Slot::entry)
+        let ways = self.geometry.ways;
+        let slot = self.ways(index / ways).get(index % ways);
+        slot.filter(|slot| slot.is_live(self.generation)).map(Slot::entry)
     }
 
     /// Where the entry that answers `key` stands. Nothing is counted and no policy told.
     #[must_use]
     pub fn index_of(&self, key: &Key) -> Option<usize> {
-        self.find(key).map(|(index, _)| index)
+        self.find(key).map(|(set, way)| set * self.geometry.ways + way)
     }
 
     /// Puts `entry` at `index`, whatever is there; an entry of the same tag elsewhere goes. The policy sees a fill.
@@ -68,36 +70,34 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// # Errors
     /// [`IndexError`]; then nothing has changed.
     pub fn write(&mut self, index: usize, entry: TlbEntry) -> Result<Inserted, IndexError> {
-        let entries = self.slots.len();
+        let entries = self.geometry.entries();
         if index >= entries {
             return Err(IndexError::Range { index, entries });
         }
-        let set = index / self.geometry.ways;
+        let (set, way) = (index / self.geometry.ways, index % self.geometry.ways);
         let shift = clamp(entry.size_bits);
         let wanted = self.set_of(entry.va >> shift);
         if set != wanted {
             return Err(IndexError::Set { index, set, wanted });
         }
         self.remove(&entry);
-        self.missed = NO_KEY;
-        let settled = self.policy.fill(set, index - set * self.geometry.ways);
-        let (Some(slot), Some(state)) = (self.slots.get_mut(index), self.sets.get_mut(set)) else {
-            return Err(IndexError::Range { index, entries });
-        };
+        let settled = self.policy.fill(set, way);
+        let Some(state) = self.sets.get_mut(set) else { return Err(IndexError::Range { index, entries }) };
+        let Some(slot) = state.ways.get_mut(way) else { return Err(IndexError::Range { index, entries }) };
         let old = core::mem::replace(slot, Slot::new(&entry, self.generation_want | want(0, shift)));
-        state.last = if settled { index as u32 } else { NONE };
+        state.last = if settled { way as u32 } else { NONE };
         if state.generation != self.generation {
             (state.generation, state.live) = (self.generation, 0);
         }
         let evicted = old.is_live(self.generation).then(|| old.entry());
         state.live += u32::from(evicted.is_none());
-        self.count_in(set, index);
+        self.count_in(set, way);
         if evicted.is_some() {
             self.count_out(old.size_bits());
             self.stats.evictions += 1;
         }
         self.stats.fills += 1;
-        let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(index);
+        let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(set, way);
         let steady = settled && !self.holds_below(shift);
         Ok(Self::inserted(set, steady, evicted, ripple))
     }

@@ -31,8 +31,10 @@ impl<P: WayPolicy> SetAssociative<P> {
         let dropped = u64::from(self.live);
         if self.generation == LAST_GENERATION {
             // Once in 2^17 times the generations begin again, and what older ones left must be wiped.
-            self.slots.fill(Slot::EMPTY);
-            self.sets.iter_mut().for_each(|set| set.generation = 0);
+            for set in &mut self.sets {
+                set.generation = 0;
+                set.ways.fill(Slot::EMPTY);
+            }
             self.occupancy.reset();
             self.generation = 0;
         }
@@ -74,7 +76,7 @@ impl<P: WayPolicy> SetAssociative<P> {
         let mut dropped = 0;
         occupancy.visit(scope, generation, |set| {
             dropped += self.drop_in_set(set, scope);
-            let live = self.ways(set).1.iter().filter(|slot| slot.is_live(generation)).map(Slot::entry);
+            let live = self.ways(set).iter().filter(|slot| slot.is_live(generation)).map(Slot::entry);
             live.fold(0, |rows, entry| rows | Occupancy::row_bit(entry.space, entry.global))
         });
         self.occupancy = occupancy;
@@ -84,32 +86,28 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// Drops the entry with the tag of `entry`; whether there was one.
     pub fn remove(&mut self, entry: &TlbEntry) -> bool {
         let wanted = Slot::new(entry, self.generation_want | want(0, clamp(entry.size_bits)));
-        let set = self.set_of(entry.va >> clamp(entry.size_bits));
-        let (start, ways) = self.ways(set);
-        let Some(way) = ways.iter().position(|slot| slot.same_tag(&wanted)) else { return false };
-        if let (Some(slot), Some(state)) = (self.slots.get_mut(start + way), self.sets.get_mut(set)) {
-            *slot = Slot::EMPTY;
-            state.live -= 1;
-            self.count_out(entry.size_bits);
-        }
+        let at = self.set_of(entry.va >> clamp(entry.size_bits));
+        let Some(set) = self.sets.get_mut(at) else { return false };
+        let Some(slot) = set.ways.iter_mut().find(|slot| slot.same_tag(&wanted)) else { return false };
+        *slot = Slot::EMPTY;
+        set.live -= 1;
+        self.count_out(entry.size_bits);
         true
     }
 
-    fn drop_in_set(&mut self, set: usize, scope: &Scope) -> u64 {
-        let start = set * self.geometry.ways;
+    fn drop_in_set(&mut self, at: usize, scope: &Scope) -> u64 {
         let mut dropped = 0;
-        for index in start..start + self.geometry.ways {
-            let Some(slot) = self.slots.get_mut(index) else { break };
+        for way in 0..self.geometry.ways {
+            let Some(set) = self.sets.get_mut(at) else { break };
+            let Some(slot) = set.ways.get_mut(way) else { break };
             if slot.is_live(self.generation) && scope.drops(&slot.entry()) {
                 let size_bits = slot.size_bits();
                 *slot = Slot::EMPTY;
+                // What is dropped was live, and so is counted in this generation.
+                set.live -= 1;
                 self.count_out(size_bits);
                 dropped += 1;
             }
-        }
-        if let Some(state) = self.sets.get_mut(set) {
-            // What is dropped was live, and so is counted in this generation.
-            state.live -= dropped as u32;
         }
         dropped
     }

@@ -17,23 +17,34 @@ pub use indexed::IndexError;
 use super::occupancy::Occupancy;
 use super::policy::{TrueLru, WayPolicy};
 use super::slot::{Slot, clamp, find_way, page, want};
-use super::{Geometry, GeometryError, Key, LevelStats, Space, TlbEntry};
+use super::{Geometry, GeometryError, Key, LevelStats, TlbEntry};
 use crate::addr::PageSize;
+use alloc::boxed::Box;
 use alloc::{vec, vec::Vec};
 
-/// No way: the index of nothing.
+/// No way: the number of none.
 const NONE: u32 = u32::MAX;
-/// A key that nobody looks up.
-const NO_KEY: Key = Key { va: 0, space: Space(u64::MAX) };
 
-/// What is known of a set.
-#[derive(Clone, Copy)]
-struct SetState {
-    /// The index of the slot touched last, or [`NONE`].
+/// One set. That it holds its own ways makes one bounds check of a lookup's three.
+#[derive(Clone)]
+struct Set {
+    /// The way touched last, or [`NONE`].
     last: u32,
     /// How many of its ways were valid in `generation`; in any later one none are.
     live: u32,
     generation: u64,
+    ways: Box<[Slot]>,
+}
+
+impl Set {
+    /// The way that answers, the one touched last before the others.
+    #[inline]
+    fn find(&self, va: u64, want: u64) -> Option<usize> {
+        match self.ways.get(self.last as usize) {
+            Some(slot) if slot.answers(va, want) => Some(self.last as usize),
+            _ => find_way(&self.ways, va, want),
+        }
+    }
 }
 
 /// A set-associative TLB of mixed page sizes with the replacement policy `P`.
@@ -50,10 +61,7 @@ pub struct SetAssociative<P: WayPolicy = TrueLru> {
     first_want: u64,
     /// Bit `n`: pages of `2^n` bytes are resident.
     sizes: u64,
-    sets: Vec<SetState>,
-    slots: Vec<Slot>,
-    /// The key missed last, until something is inserted.
-    missed: Key,
+    sets: Vec<Set>,
     policy: P,
     generation: u64,
     generation_want: u64,
@@ -84,16 +92,15 @@ impl<P: WayPolicy> SetAssociative<P> {
     /// As for [`new`](Self::new).
     pub fn with_policy(geometry: Geometry, policy: P) -> Result<Self, GeometryError> {
         geometry.check(P::MAX_WAYS)?;
-        let Geometry { sets, .. } = geometry;
+        let Geometry { sets, ways, .. } = geometry;
+        let set = Set { last: NONE, live: 0, generation: 0, ways: vec![Slot::EMPTY; ways].into() };
         Ok(Self {
             geometry,
             set_mask: if sets.is_power_of_two() { sets as u64 - 1 } else { u64::MAX },
             first_shift: 0,
             first_want: want(1, 0),
             sizes: 0,
-            sets: vec![SetState { last: NONE, live: 0, generation: 0 }; sets],
-            slots: vec![Slot::EMPTY; geometry.entries()],
-            missed: NO_KEY,
+            sets: vec![set; sets],
             policy,
             generation: 1,
             generation_want: want(1, 0),
@@ -146,8 +153,8 @@ impl<P: WayPolicy> SetAssociative<P> {
 
     /// The valid entries with the number of the set that each stands in.
     pub fn entries(&self) -> impl Iterator<Item = (usize, TlbEntry)> + '_ {
-        let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_live(self.generation));
-        live.map(|(index, slot)| (index / self.geometry.ways, slot.entry()))
+        let slots = self.sets.iter().enumerate().flat_map(|(at, set)| set.ways.iter().map(move |slot| (at, slot)));
+        slots.filter(|(_, slot)| slot.is_live(self.generation)).map(|(at, slot)| (at, slot.entry()))
     }
 
     /// The set of a page number.
@@ -158,28 +165,22 @@ impl<P: WayPolicy> SetAssociative<P> {
         if set < sets { set as usize } else { (page % sets) as usize }
     }
 
-    /// The slots of a set and the index of the first.
+    /// The slots of a set.
     #[inline]
-    fn ways(&self, set: usize) -> (usize, &[Slot]) {
-        let (start, ways) = (set * self.geometry.ways, self.geometry.ways);
-        (start, self.slots.get(start..).and_then(|rest| rest.get(..ways)).unwrap_or(&[]))
+    fn ways(&self, set: usize) -> &[Slot] {
+        self.sets.get(set).map_or(&[], |set| &set.ways)
     }
 
-    /// Looks for `key` in every set that may hold it, the way touched last before the others: the slot and its set.
+    /// Looks for `key` in every set that may hold it: the set and the way.
     pub(super) fn find(&self, key: &Key) -> Option<(usize, usize)> {
         let mut sizes = self.sizes;
         while sizes != 0 {
             let shift = sizes.trailing_zeros();
             sizes &= sizes - 1;
-            let set = self.set_of(key.va >> shift);
-            let (va, want) = (page(key.va, shift), want(self.generation, shift) | key.space.bits());
-            let last = self.sets.get(set)?.last as usize;
-            if self.slots.get(last).is_some_and(|slot| slot.answers(va, want)) {
-                return Some((last, set));
-            }
-            let (start, ways) = self.ways(set);
-            if let Some(way) = find_way(ways, va, want) {
-                return Some((start + way, set));
+            let at = self.set_of(key.va >> shift);
+            let want = want(self.generation, shift) | key.space.bits();
+            if let Some(way) = self.sets.get(at)?.find(page(key.va, shift), want) {
+                return Some((at, way));
             }
         }
         None
@@ -193,10 +194,10 @@ impl<P: WayPolicy> SetAssociative<P> {
         self.first_want = self.generation_want | want(0, self.first_shift);
     }
 
-    /// Accounts for the entry that has come into the slot `index`.
+    /// Accounts for the entry that has come into a way of a set.
     #[inline(never)]
-    fn count_in(&mut self, set: usize, index: usize) {
-        let Some(entry) = self.slots.get(index).map(Slot::entry) else { return };
+    fn count_in(&mut self, set: usize, way: usize) {
+        let Some(entry) = self.ways(set).get(way).map(Slot::entry) else { return };
         let size = clamp(entry.size_bits);
         let (count, reach) = (&mut self.resident[size as usize], &mut self.reach[size as usize]);
         self.live += 1;

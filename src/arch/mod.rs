@@ -140,6 +140,16 @@ pub trait Arch: Copy {
     /// That fault.
     fn lookup(&self, context: &Self::Context, access: &Access<Self::Flavor>) -> Result<Lookup, Self::Fault>;
 
+    /// What [`lookup`](Self::lookup) says of an ordinary, translated access; `None` leaves it to `lookup`. It is there
+    /// for speed, as [`walk_plain`](Self::walk_plain) is.
+    #[inline(always)]
+    fn lookup_plain(&self, context: &Self::Context, access: &Access<Self::Flavor>) -> Option<Key> {
+        match self.lookup(context, access) {
+            Ok(Lookup::Cached(key)) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether a cached translation serves `access` as it stands: the rights suffice and no accessed or dirty bit is
     /// due. Where not, the `Mmu` walks again, and the walk decides.
     fn permits(&self, context: &Self::Context, access: &Access<Self::Flavor>, entry: &TlbEntry) -> bool;
@@ -155,6 +165,21 @@ pub trait Arch: Copy {
         access: &Access<Self::Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Self::Fault>>;
+
+    /// What [`walk`](Self::walk) would yield, where it would end well and do nothing but read, of what `memory` lets be
+    /// [peeked](PteMemory::peek) at. `None` leaves everything to `walk`, which is always right, and so the default.
+    ///
+    /// It is there for speed: small enough to be inlined into the access itself.
+    #[inline(always)]
+    fn walk_plain<P: PteMemory>(
+        &self,
+        context: &Self::Context,
+        access: &Access<Self::Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        let _ = (context, access, memory);
+        None
+    }
 
     /// Checks the translated physical bytes `pa..pa + len` (physical memory protection), each time they are reached.
     /// Asked with a whole page, it answers whether the page may be reached at every byte.

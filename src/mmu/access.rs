@@ -1,8 +1,9 @@
 //! Typed accesses: loads, stores, fetches and atomics of 1, 2, 4 or 8 bytes.
 
-use super::translate::Place;
+use super::detour::What;
+use super::translate::{Leave, Place};
 use super::{AccessError, MAX_RACES, Mmu, Value};
-use crate::access::{Access, AccessKind, Width};
+use crate::access::{Access, AccessKind};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
 use crate::memory::{BusError, HostAccess, PhysMemory};
@@ -91,7 +92,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// The fault that the load raises, or a bus error.
     pub fn load_as<V: Value>(&mut self, va: VirtAddr, flavor: A::Flavor) -> Outcome<V, A> {
-        self.read_value(va, V::WIDTH, AccessKind::Read, flavor).map(V::from_u64)
+        self.read_value(va, AccessKind::Read, flavor)
     }
 
     /// Stores as [`store`](Self::store) does, in a special manner: see the architecture's flavors.
@@ -99,7 +100,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     /// # Errors
     /// The fault that the store raises, or a bus error; nothing was stored.
     pub fn store_as<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
-        self.write_value(va, V::WIDTH, value.to_u64(), flavor)
+        self.write_value(va, value, flavor)
     }
 
     /// Replaces as [`rmw`](Self::rmw) does, in a special manner: SSAMOSWAP to a RISC-V shadow stack, an AArch64 atomic,
@@ -134,51 +135,96 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     #[cold]
     #[inline(never)]
     fn load_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
-        self.read_value(va, V::WIDTH, AccessKind::Read, A::Flavor::default()).map(V::from_u64)
+        self.read_value(va, AccessKind::Read, A::Flavor::default())
     }
 
     #[cold]
     #[inline(never)]
     fn store_slow<V: Value>(&mut self, va: VirtAddr, value: V) -> Outcome<(), A> {
-        self.write_value(va, V::WIDTH, value.to_u64(), A::Flavor::default())
+        self.write_value(va, value, A::Flavor::default())
     }
 
     #[cold]
     #[inline(never)]
     fn fetch_slow<V: Value>(&mut self, va: VirtAddr) -> Outcome<V, A> {
-        self.read_value(va, V::WIDTH, AccessKind::Execute, A::Flavor::default()).map(V::from_u64)
+        self.read_value(va, AccessKind::Execute, A::Flavor::default())
     }
 
     #[inline(always)]
-    fn read_value(
+    fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
+        let access = Access { va, len: V::WIDTH.bytes() as u32, kind, flavor };
+        let (place, leave) = self.straight(&access, &mut |_| ());
+        if leave.is_some() || place.after < V::WIDTH.bytes() - 1 {
+            return self.read_on(va, What::of(&access), leave, place.pa, place.after);
+        }
+        let read = self.memory.read(place.pa, V::WIDTH);
+        self.notice_map();
+        match read {
+            Ok(raw) => Ok(V::from_u64(raw)),
+            Err(error) => Err(self.bus_error(va, What::of(&access), error)),
+        }
+    }
+
+    /// Loads what the straight way does not lead to.
+    #[cold]
+    #[inline(never)]
+    fn read_on<V: Value>(
         &mut self,
         va: VirtAddr,
-        width: Width,
-        kind: AccessKind,
-        flavor: A::Flavor,
-    ) -> Outcome<u64, A> {
-        let access = Access { va, len: width.bytes() as u32, kind, flavor };
-        let context = self.context(kind, flavor);
-        let first = self.find(&context, &access, |_| ())?;
-        if first.len != width.bytes() {
-            return self.read_across(&context, &access, &first);
+        what: What<A::Flavor>,
+        leave: Option<Leave>,
+        pa: PhysAddr,
+        after: u64,
+    ) -> Outcome<V, A> {
+        let mut place = Place { pa, after };
+        if let Some(leave) = leave {
+            place = self.detour(va, what, leave, place, &mut |_| ())?;
         }
-        let read = self.memory.read(first.pa, width);
+        if place.after < V::WIDTH.bytes() - 1 {
+            return self.read_across(what.at(va), &place).map(V::from_u64);
+        }
+        let read = self.memory.read(place.pa, V::WIDTH);
         self.notice_map();
-        read.map_err(|error| self.bus_error(&context, &access, error))
+        read.map(V::from_u64).map_err(|error| self.bus_error(va, what, error))
     }
 
     #[inline(always)]
-    fn write_value(&mut self, va: VirtAddr, width: Width, value: u64, flavor: A::Flavor) -> Outcome<(), A> {
-        let access = Access { va, len: width.bytes() as u32, kind: AccessKind::Write, flavor };
-        let context = self.context(access.kind, flavor);
-        let first = self.find(&context, &access, |_| ())?;
-        if first.len != width.bytes() {
-            return self.write_across(&context, &access, &first, value);
+    fn write_value<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
+        let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::Write, flavor };
+        let (place, leave) = self.straight(&access, &mut |_| ());
+        if leave.is_some() || place.after < V::WIDTH.bytes() - 1 {
+            return self.write_on(va, What::of(&access), leave, place.pa, place.after, value);
         }
-        let written = self.memory.write(first.pa, width, value);
+        let written = self.memory.write(place.pa, V::WIDTH, value.to_u64());
         self.notice_map();
-        written.map_err(|error| self.bus_error(&context, &access, error))
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.bus_error(va, What::of(&access), error)),
+        }
+    }
+
+    /// Stores where the straight way does not lead to.
+    #[cold]
+    #[inline(never)]
+    fn write_on<V: Value>(
+        &mut self,
+        va: VirtAddr,
+        what: What<A::Flavor>,
+        leave: Option<Leave>,
+        pa: PhysAddr,
+        after: u64,
+        value: V,
+    ) -> Outcome<(), A> {
+        let mut place = Place { pa, after };
+        if let Some(leave) = leave {
+            place = self.detour(va, what, leave, place, &mut |_| ())?;
+        }
+        if place.after < V::WIDTH.bytes() - 1 {
+            return self.write_across(what.at(va), &place, value.to_u64());
+        }
+        let written = self.memory.write(place.pa, V::WIDTH, value.to_u64());
+        self.notice_map();
+        written.map_err(|error| self.bus_error(va, what, error))
     }
 
     #[cold]
@@ -190,18 +236,17 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         change: &mut dyn FnMut(V) -> V,
     ) -> Outcome<V, A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::ReadWrite, flavor };
-        let context = self.context(access.kind, flavor);
-        let first = self.find(&context, &access, |_| ())?;
-        if first.len != V::WIDTH.bytes() {
+        let first = self.find(access, |_| ())?;
+        if first.after < V::WIDTH.bytes() - 1 {
             // Both halves are read before either is written; other harts may come in between.
-            let old = V::from_u64(self.read_across(&context, &access, &first)?);
-            self.write_across(&context, &access, &first, change(old).to_u64())?;
+            let old = V::from_u64(self.read_across(access, &first)?);
+            self.write_across(access, &first, change(old).to_u64())?;
             return Ok(old);
         }
         match self.exchange(first.pa, va, change) {
             Ok(Some(old)) => Ok(old),
             Ok(None) => Err(AccessError::Contended { va, tries: MAX_RACES }),
-            Err(error) => Err(self.bus_error(&context, &access, error)),
+            Err(error) => Err(self.bus_error(access.va, What::of(&access), error)),
         }
     }
 
@@ -244,39 +289,28 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
 
     /// Loads what begins at `first` and goes on on the next page, which is translated before the first byte moves.
     #[cold]
-    fn read_across(
-        &mut self,
-        context: &A::Context,
-        access: &Access<A::Flavor>,
-        first: &Place,
-    ) -> Outcome<u64, A> {
-        let second = self.rest(context, access, first)?;
+    fn read_across(&mut self, access: Access<A::Flavor>, first: &Place) -> Outcome<u64, A> {
+        let second = self.rest(access, first)?;
         let mut bytes = [0; 8];
-        let (head, tail) = bytes.split_at_mut(first.len as usize & 7);
-        let tail = &mut tail[..second.len as usize & 7];
+        let (head, tail) = bytes.split_at_mut(first.len(access.len) as usize & 7);
+        let tail = &mut tail[..second.len(access.len.saturating_sub(head.len() as u32)) as usize & 7];
         let read =
             self.memory.read_bytes(first.pa, head).and_then(|()| self.memory.read_bytes(second.pa, tail));
         match read {
             Ok(()) => Ok(u64::from_le_bytes(bytes)),
-            Err(error) => Err(self.bus_error(context, access, error)),
+            Err(error) => Err(self.bus_error(access.va, What::of(&access), error)),
         }
     }
 
     /// Stores what begins at `first` and goes on on the next page: both parts or none.
     #[cold]
-    fn write_across(
-        &mut self,
-        context: &A::Context,
-        access: &Access<A::Flavor>,
-        first: &Place,
-        value: u64,
-    ) -> Outcome<(), A> {
-        let second = self.rest(context, access, first)?;
+    fn write_across(&mut self, access: Access<A::Flavor>, first: &Place, value: u64) -> Outcome<(), A> {
+        let second = self.rest(access, first)?;
         let bytes = value.to_le_bytes();
-        let (head, tail) = bytes.split_at(first.len as usize & 7);
-        let tail = &tail[..second.len as usize & 7];
+        let (head, tail) = bytes.split_at(first.len(access.len) as usize & 7);
+        let tail = &tail[..second.len(access.len.saturating_sub(head.len() as u32)) as usize & 7];
         let memory = &self.memory;
         let written = memory.write_bytes(first.pa, head).and_then(|()| memory.write_bytes(second.pa, tail));
-        written.map_err(|error| self.bus_error(context, access, error))
+        written.map_err(|error| self.bus_error(access.va, What::of(&access), error))
     }
 }

@@ -1,11 +1,11 @@
 //! Runs of bytes, across as many pages as they take.
 
-use super::translate::Place;
+use super::detour::What;
 use super::{AccessError, Mmu, Translation};
 use crate::access::{Access, AccessKind};
 use crate::addr::VirtAddr;
 use crate::arch::Arch;
-use crate::memory::{BusError, HostAccess, PhysMemory};
+use crate::memory::{HostAccess, PhysMemory};
 use crate::tlb::Tlb;
 use alloc::vec::Vec;
 
@@ -39,26 +39,21 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             let (access, place) =
                 self.place_run(va.0.wrapping_add(done as u64), data.len() - done, AccessKind::Write)?;
             if let Err(error) = self.memory.check_bytes(place.pa, place.len, HostAccess::Write) {
-                return Err(self.run_refused(&access, error));
+                return Err(self.bus_error(access.va, What::of(&access), error));
             }
             done += place.len as usize;
-            places.push((access, Place { pa: place.pa, len: place.len }));
+            places.push((access, place.pa, place.len));
         }
         // In order: two of the pages may be one in memory.
         let mut rest = data;
-        for (access, place) in places {
-            let (chunk, after) = rest.split_at(place.len as usize);
-            if let Err(error) = self.memory.write_bytes(place.pa, chunk) {
-                return Err(self.run_refused(&access, error));
+        for (access, pa, len) in places {
+            let (chunk, after) = rest.split_at(len as usize);
+            if let Err(error) = self.memory.write_bytes(pa, chunk) {
+                return Err(self.bus_error(access.va, What::of(&access), error));
             }
             rest = after;
         }
         Ok(())
-    }
-
-    fn run_refused(&mut self, access: &Access<A::Flavor>, error: BusError) -> AccessError<A::Fault> {
-        let context = self.context(access.kind, access.flavor);
-        self.bus_error(&context, access, error)
     }
 
     /// Fetches instruction bytes from `va` to the end of its page, or until `out` is full, in one translation;
@@ -78,7 +73,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let out = &mut out[..place.len as usize];
         match self.memory.read_bytes(place.pa, out) {
             Ok(()) => Ok(out.len()),
-            Err(error) => Err(self.run_refused(&access, error)),
+            Err(error) => Err(self.bus_error(access.va, What::of(&access), error)),
         }
     }
 

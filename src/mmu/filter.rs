@@ -106,9 +106,17 @@ impl<C: Copy + Eq> Filter<C> {
     }
 
     /// The model touched `line`: the windows on it no longer say what it would.
-    #[inline]
+    #[inline(always)]
     pub(super) fn retire(&mut self, line: Line) {
         let head = line.0 as usize & (HEADS - 1);
+        if self.heads[head] != NONE {
+            self.shut_from(head);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shut_from(&mut self, head: usize) {
         let mut slot = core::mem::replace(&mut self.heads[head], NONE);
         while slot != NONE {
             self.windows.shut(slot as usize);

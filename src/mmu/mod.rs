@@ -20,12 +20,13 @@
 //! source of `filter` for why). Faults come from the walk alone: a cached translation whose rights do not suffice is
 //! walked again and the walk decides, so a hit and a miss cannot disagree about the fault or its priority.
 //!
-//! Files: `translate` (the middle of the picture), `access` (typed accesses), `bytes` (runs of bytes), `look` (the
+//! Files: `translate` (the middle of the picture), `detour` (what is rare there), `access` (typed accesses), `bytes` (runs of bytes), `look` (the
 //! side-effect-free twins), `filter`, `contexts` and `port` (both ends), `stats`.
 
 mod access;
 mod bytes;
 mod contexts;
+mod detour;
 mod error;
 mod filter;
 mod look;
@@ -139,8 +140,8 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     pub fn control(&mut self, change: A::Control) -> Result<(), AccessError<A::Fault>> {
         let mut dropped = 0;
         let tlb = &mut self.tlb;
-        let mut nothing = ();
-        let mut port = port::Committing::new(&self.memory, &mut nothing, Space::default());
+        let (mut nothing, mut reads) = ((), 0);
+        let mut port = port::Committing::new(&self.memory, &mut nothing, Space::default(), &mut reads);
         let done = self.arch.control(change, &mut port, &mut |scope| dropped += tlb.invalidate(&scope));
         done.map_err(|error| AccessError::from_walk(error, crate::addr::VirtAddr(0), 1))?;
         self.dropped(dropped);

@@ -13,15 +13,17 @@ pub(super) struct Committing<'a, M, T> {
     pub(super) memory: &'a M,
     pub(super) tlb: &'a mut T,
     pub(super) space: Space,
-    pub(super) reads: u64,
+    /// Counts entries read.
+    pub(super) reads: &'a mut u64,
     /// Whether structure caches may answer, and whether one did.
     pub(super) shortcuts: bool,
     pub(super) shortened: bool,
 }
 
 impl<'a, M, T> Committing<'a, M, T> {
-    pub(super) fn new(memory: &'a M, tlb: &'a mut T, space: Space) -> Self {
-        Self { memory, tlb, space, reads: 0, shortcuts: true, shortened: false }
+    #[inline(always)]
+    pub(super) fn new(memory: &'a M, tlb: &'a mut T, space: Space, reads: &'a mut u64) -> Self {
+        Self { memory, tlb, space, reads, shortcuts: true, shortened: false }
     }
 }
 
@@ -30,7 +32,7 @@ impl<M: PhysMemory, T: Tlb> PteSource for Committing<'_, M, T> {
 
     #[inline]
     fn read(&mut self, at: PteRef) -> Result<u64, BusError> {
-        self.reads += 1;
+        *self.reads += 1;
         read(self.memory, at)
     }
 
@@ -80,7 +82,7 @@ impl<M: PhysMemory, T: Tlb> PteMemory for Committing<'_, M, T> {
 
     #[inline(always)]
     fn peeked(&mut self, entries: u64) {
-        self.reads += entries;
+        *self.reads += entries;
     }
 }
 
@@ -151,7 +153,7 @@ fn read<M: PhysMemory>(memory: &M, at: PteRef) -> Result<u64, BusError> {
 }
 
 /// The bus width of an entry; a format that claims an impossible one is read as 8 bytes.
-#[inline]
+#[inline(always)]
 fn width(at: PteRef) -> Width {
     Width::from_bytes(at.bytes).unwrap_or(Width::W8)
 }

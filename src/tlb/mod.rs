@@ -119,7 +119,7 @@ pub struct TlbEntry {
     pub space: Space,
     /// Whether it serves every ASID of its regime and VMID.
     pub global: bool,
-    /// log2 of the effective page's size.
+    /// log2 of the effective page's size, at most 63.
     pub size_bits: u8,
     /// log2 of the first stage's leaf: a fence anywhere in that leaf drops this entry.
     pub leaf_bits: u8,
@@ -140,11 +140,18 @@ impl TlbEntry {
         (key.va ^ self.va) >> self.size_bits == 0 && (key.space.0 ^ self.space.0) & !ignore == 0
     }
 
+    /// The address bits that lie within the page.
+    #[inline(always)]
+    #[must_use]
+    pub const fn page_mask(&self) -> u64 {
+        !(u64::MAX << (self.size_bits & 63))
+    }
+
     /// Where `va`, which the entry translates, lands.
     #[inline]
     #[must_use]
     pub const fn address(&self, va: u64) -> u64 {
-        self.pa | (va & low_mask(self.size_bits as u32))
+        self.pa | (va & self.page_mask())
     }
 
     /// Whether both entries are cached under the same tag, so that one replaces the other.
@@ -275,6 +282,15 @@ pub struct Inserted {
     pub ripple: bool,
 }
 
+/// What a [refill](Tlb::refill) did: the less of [`Inserted`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Filled {
+    /// As [`Inserted::touched`].
+    pub line: Option<Line>,
+    /// As [`Inserted::ripple`].
+    pub ripple: bool,
+}
+
 /// A translation cache.
 ///
 /// Written in safe code by anyone: entries carry guest-physical addresses only, so a wrong implementation gives
@@ -289,12 +305,13 @@ pub trait Tlb {
     /// Caches `entry`. An entry of [the same tag](TlbEntry::same_tag) is replaced where it stands.
     fn insert(&mut self, entry: TlbEntry, side: Side) -> Inserted;
 
-    /// Caches `entry`, whose page the last lookup, of `missed`, has missed: nothing has its tag, and of a page larger
-    /// than can be cached the part around `missed` is wanted.
+    /// Caches `entry`, which a lookup of `missed` has just missed: nothing has its tag, and of a page larger than can be
+    /// cached the part around `missed` is wanted.
     #[inline]
-    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Inserted {
+    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Filled {
         let _ = missed;
-        self.insert(entry, side)
+        let inserted = self.insert(entry, side);
+        Filled { line: inserted.touched, ripple: inserted.ripple }
     }
 
     /// Drops every entry that `scope` [drops](Scope::drops), at least; returns how many entries went.

@@ -89,6 +89,20 @@ fn first<const LEVELS: u32, E: Entries>(
     found(&straight(format, tables.root, va, entries)?, need)
 }
 
+/// One stage, without PMP.
+#[inline(always)]
+pub(super) fn single<const LEVELS: u32, P: PteMemory>(
+    hart: &Riscv,
+    context: &Context,
+    access: &Access<Flavor>,
+    memory: &mut P,
+) -> Option<TlbEntry> {
+    let (va, need) = (access.va.0, context.need(access.kind));
+    let found = first::<LEVELS, _>(hart, context.virt, va, need, 0, Peeking(memory))?;
+    memory.peeked(u64::from(LEVELS));
+    Some(entry(context, va, found, None))
+}
+
 /// Two stages of so many levels each, without PMP.
 #[inline(always)]
 pub(super) fn double<const LEVELS: u32, P: PteMemory>(

@@ -1,11 +1,11 @@
 //! [`Arch`] for [`Riscv`]: lookup, rights, walk and the physical check of an access, and the faults in between.
 
-use super::context::{Context, Special};
+use super::context::{Context, Route, Special};
 use super::fault::{Fault, Reported, pseudo_instruction};
 use super::pmp::{PmpAccess, PmpFlags};
 use super::rights::Use;
 use super::walk::{self, Trouble};
-use super::{Control, Fence, Flavor, MemoryType, MisalignedAtomics, Privilege, Riscv, fence};
+use super::{Control, Fence, Flavor, MemoryType, MisalignedAtomics, Privilege, Riscv, fence, straight};
 use crate::access::{Access, AccessKind};
 use crate::addr::PhysAddr;
 use crate::arch::{Arch, FaultClass, Lookup, PteMemory, WalkError};
@@ -78,51 +78,11 @@ impl Riscv {
         }
         Ok(Lookup::Cached(Key { va: context.effective(access), space: context.space }))
     }
-}
 
-impl Arch for Riscv {
-    type Fault = Fault;
-    type Flavor = Flavor;
-    type Context = Context;
-    type Control = Control;
-    type Fence = Fence;
-    type MemoryType = MemoryType;
-
-    #[inline]
-    fn context(&self, kind: AccessKind, flavor: Flavor) -> Context {
-        match (kind, flavor) {
-            (AccessKind::Execute, _) => self.fetch,
-            (_, Flavor::Normal) => self.data,
-            _ => Context::new(self, kind, flavor),
-        }
-    }
-
-    #[inline]
-    fn lookup(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
-        // Whether the address is canonical is the walk's to say: no cached translation answers one that is not.
-        if context.special.difference(Special::PMP).is_empty() && access.kind != AccessKind::ReadWrite {
-            return Ok(Lookup::Cached(Key { va: access.va.0, space: context.space }));
-        }
-        self.lookup_special(context, access)
-    }
-
-    #[inline]
-    fn permits(&self, context: &Context, access: &Access<Flavor>, entry: &TlbEntry) -> bool {
-        context.need(access.kind).met_by(entry.rights as u32)
-    }
-
-    #[inline]
-    fn walk<P: PteMemory>(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        memory: &mut P,
-    ) -> Result<TlbEntry, WalkError<Fault>> {
-        walk::translate(self, context, access, memory)
-    }
-
-    #[inline]
-    fn check_physical(
+    /// [`Arch::check_physical`] where there is something to check.
+    #[cold]
+    #[inline(never)]
+    fn check_special(
         &self,
         context: &Context,
         access: &Access<Flavor>,
@@ -152,6 +112,84 @@ impl Arch for Riscv {
             return Ok(());
         }
         Err(self.access_fault(context, access, FaultClass::Physical))
+    }
+}
+
+impl Arch for Riscv {
+    type Fault = Fault;
+    type Flavor = Flavor;
+    type Context = Context;
+    type Control = Control;
+    type Fence = Fence;
+    type MemoryType = MemoryType;
+
+    #[inline]
+    fn context(&self, kind: AccessKind, flavor: Flavor) -> Context {
+        match (kind, flavor) {
+            (AccessKind::Execute, _) => self.fetch,
+            (_, Flavor::Normal) => self.data,
+            _ => Context::new(self, kind, flavor),
+        }
+    }
+
+    fn lookup(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
+        match self.lookup_plain(context, access) {
+            Some(key) => Ok(Lookup::Cached(key)),
+            None => self.lookup_special(context, access),
+        }
+    }
+
+    #[inline(always)]
+    fn lookup_plain(&self, context: &Context, access: &Access<Flavor>) -> Option<Key> {
+        // Whether the address is canonical is the walk's to say: no cached translation answers one that is not.
+        let plain =
+            context.special.difference(Special::PMP).is_empty() && access.kind != AccessKind::ReadWrite;
+        plain.then_some(Key { va: access.va.0, space: context.space })
+    }
+
+    #[inline]
+    fn permits(&self, context: &Context, access: &Access<Flavor>, entry: &TlbEntry) -> bool {
+        context.need(access.kind).met_by(entry.rights as u32)
+    }
+
+    #[inline]
+    fn walk<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Result<TlbEntry, WalkError<Fault>> {
+        walk::translate(self, context, access, memory)
+    }
+
+    #[inline(always)]
+    fn walk_plain<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        match context.route {
+            Route::Sv39 => straight::single::<3, P>(self, context, access, memory),
+            Route::Sv48 => straight::single::<4, P>(self, context, access, memory),
+            Route::Sv57 => straight::single::<5, P>(self, context, access, memory),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn check_physical(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        pa: PhysAddr,
+        len: u64,
+    ) -> Result<(), Fault> {
+        if !self.config.misaligned_after_translation && !context.special.contains(Special::PMP) {
+            return Ok(());
+        }
+        let access = *access;
+        self.check_special(context, &access, pa, len)
     }
 
     fn bus_fault(&self, context: &Context, access: &Access<Flavor>, _error: BusError) -> Option<Fault> {

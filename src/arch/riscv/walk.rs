@@ -106,6 +106,19 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// `leaf`, its rights (marks included) being `rights`.
+    #[inline(always)]
+    fn of(leaf: &Leaf, rights: u32) -> Self {
+        Self {
+            base: leaf.base,
+            size_bits: leaf.size_bits,
+            rights,
+            pbmt: pbmt(leaf.raw),
+            global: (leaf.raw | leaf.limits) & G != 0,
+            level: leaf.at.level,
+        }
+    }
+
     /// What a stage that does not translate yields for `address`.
     pub(super) const fn identity(address: u64) -> Self {
         let size_bits = 63;
@@ -161,14 +174,7 @@ pub(super) fn stage<'a, F: Encode, T: Tables>(
         let found = leaf;
         rights = settle(&ask(), need, &found, tables)?;
     }
-    Ok(Found {
-        base: leaf.base,
-        size_bits: leaf.size_bits,
-        rights,
-        pbmt: pbmt(leaf.raw),
-        global: (leaf.raw | leaf.limits) & G != 0,
-        level: leaf.at.level,
-    })
+    Ok(Found::of(&leaf, rights))
 }
 
 /// Where the leaf as it stands does not do: refuses the access, or sets the marks that are due (step 7: by hardware, or
@@ -262,7 +268,7 @@ pub(super) fn untranslated(context: &Context, va: u64) -> TlbEntry {
 }
 
 /// What the TLB keeps: both leaves as one translation of the smaller page.
-#[inline]
+#[inline(always)]
 pub(super) fn entry(context: &Context, va: u64, first: Found, second: Option<Found>) -> TlbEntry {
     let gpa = first.address(va);
     let (pa, size_bits, leaf2_bits, rights2, pbmt2) = match second {

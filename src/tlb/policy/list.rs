@@ -79,6 +79,7 @@ impl Order {
         way as usize
     }
 
+    #[cold]
     #[inline(never)]
     fn ring_to_front(&mut self, set: usize, way: usize) -> bool {
         let Some(ring) = self.ring_of(set) else { return false };
@@ -108,6 +109,7 @@ impl Order {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn ring_last(&mut self, set: usize) -> usize {
         self.ring_of(set).and_then(|ring| ring.last()).map_or(0, |anchor| anchor.ahead as usize)

@@ -4,7 +4,14 @@ use super::{NONE, SetAssociative};
 use crate::addr::low_mask;
 use crate::tlb::policy::WayPolicy;
 use crate::tlb::slot::{Slot, clamp, find_way, want};
-use crate::tlb::{BLOCK_BITS, Hit, Inserted, Key, Line, Scope, Side, Tlb, TlbEntry};
+use crate::tlb::{BLOCK_BITS, Filled, Hit, Inserted, Key, Line, Scope, Side, Space, Tlb, TlbEntry};
+
+/// Where a lookup ended, small enough for two registers; [`NONE`] for a miss.
+struct Found {
+    set: u32,
+    way: u32,
+    repeat: bool,
+}
 
 impl<P: WayPolicy> Tlb for SetAssociative<P> {
     #[inline]
@@ -39,7 +46,20 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
             }
         }
         // Several sizes are resident, or the set is not a mask away.
-        self.lookup_sizes(key, side)
+        let found = self.find_again(key.va, key.space);
+        match self.sets.get(found.set as usize).and_then(|set| set.ways.get(found.way as usize)) {
+            Some(slot) => {
+                self.stats.hits[side as usize] += 1;
+                let hit = Self::hit(slot, found.set as usize, found.repeat);
+                // Beside an entry smaller than a block, nothing can be said of the block.
+                let whole = !self.holds_below(clamp(slot.size_bits()).min(BLOCK_BITS));
+                Some(if whole { hit } else { hit.unremembered() })
+            }
+            None => {
+                self.stats.misses[side as usize] += 1;
+                None
+            }
+        }
     }
 
     #[inline]
@@ -87,29 +107,29 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         Self::inserted(at, steady, evicted, ripple)
     }
 
-    /// Nothing has the tag of `entry`, so where the set is full there is only the victim to be found.
+    /// Nothing has the tag of `entry`, so there is only a way to be found for it.
     #[inline(always)]
-    fn refill(&mut self, entry: TlbEntry, side: Side, _missed: &Key) -> Inserted {
+    fn refill(&mut self, entry: TlbEntry, _side: Side, _missed: &Key) -> Filled {
         let shift = clamp(entry.size_bits);
         let at = self.set_of(entry.va >> shift);
-        let set = match self.sets.get_mut(at) {
-            Some(set) if set.generation == self.generation && set.live as usize == set.ways.len() => set,
-            _ => return self.insert(entry, side),
-        };
-        let (way, settled) = self.policy.replace(at, set.ways.len());
-        let Some(slot) = set.ways.get_mut(way) else { return Self::inserted(at, false, None, false) };
+        let line = Some(Line(at as u32));
+        let full = self
+            .sets
+            .get(at)
+            .is_some_and(|set| set.generation == self.generation && set.live as usize == set.ways.len());
+        let (way, settled) = if full { self.policy.replace(at, self.geometry.ways) } else { self.claim(at) };
+        let Some(set) = self.sets.get_mut(at) else { return Filled { line, ripple: false } };
+        let Some(slot) = set.ways.get_mut(way) else { return Filled { line, ripple: false } };
         let new = Slot::new(&entry, self.generation_want | want(0, shift));
-        let (evicted, counted) = (slot.entry(), slot.counts_as(&new));
+        let (old_bits, alike) = (slot.size_bits(), slot.counts_as(&new));
         *slot = new;
         set.last = if settled { way as u32 } else { NONE };
         self.stats.fills += 1;
-        self.stats.evictions += 1;
-        if !counted {
-            self.recount(at, way, evicted.size_bits);
+        self.stats.evictions += u64::from(full);
+        if !alike || !full {
+            self.recount(at, way, if full { Some(old_bits) } else { None });
         }
-        let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(at, way);
-        let steady = settled && !self.holds_below(shift);
-        Self::inserted(at, steady, Some(evicted), ripple)
+        Filled { line, ripple: self.sizes >> 1 >> shift != 0 && self.is_shadowed(at, way) }
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {
@@ -137,29 +157,39 @@ impl<P: WayPolicy> SetAssociative<P> {
         Hit { entry: slot.entry(), line, repeat, ripple: false }
     }
 
-    /// A lookup in every set that may hold the key.
-    #[inline(never)]
-    fn lookup_sizes(&mut self, key: &Key, side: Side) -> Option<Hit> {
-        let Some((at, way)) = self.find(key) else {
-            self.stats.misses[side as usize] += 1;
-            return None;
-        };
-        self.stats.hits[side as usize] += 1;
-        let touched = self.policy.touch(at, way);
-        let set = self.sets.get_mut(at)?;
-        let last = core::mem::replace(&mut set.last, way as u32) == way as u32;
-        let hit = Self::hit(set.ways.get(way)?, at, !touched && last);
-        // Beside an entry smaller than a block, nothing can be said of the block.
-        let whole = !self.holds_below(clamp(hit.entry.size_bits).min(BLOCK_BITS));
-        Some(if whole { hit } else { hit.unremembered() })
-    }
-
-    /// Accounts for a new entry in the place of one of `old_bits`.
+    /// Looks for `va` in every set that may hold it, and lets the policy see a hit.
     #[cold]
     #[inline(never)]
-    fn recount(&mut self, at: usize, way: usize, old_bits: u8) {
+    fn find_again(&mut self, va: u64, space: Space) -> Found {
+        let miss = Found { set: NONE, way: NONE, repeat: false };
+        let Some((at, way)) = self.find(&Key { va, space }) else { return miss };
+        let touched = self.policy.touch(at, way);
+        let Some(set) = self.sets.get_mut(at) else { return miss };
+        let last = core::mem::replace(&mut set.last, way as u32) == way as u32;
+        Found { set: at as u32, way: way as u32, repeat: !touched && last }
+    }
+
+    /// The first free way of a set, which is filled next, and what the policy said to that.
+    #[cold]
+    #[inline(never)]
+    fn claim(&mut self, at: usize) -> (usize, bool) {
+        let Some(set) = self.sets.get_mut(at) else { return (usize::MAX, false) };
+        if set.generation != self.generation {
+            (set.generation, set.live) = (self.generation, 0);
+        }
+        set.live += 1;
+        let way = set.ways.iter().position(|slot| !slot.is_live(self.generation)).unwrap_or(0);
+        (way, self.policy.fill(at, way))
+    }
+
+    /// Accounts for a new entry, in the place of one of `old_bits` if there was one.
+    #[cold]
+    #[inline(never)]
+    fn recount(&mut self, at: usize, way: usize, old_bits: Option<u8>) {
         self.count_in(at, way);
-        self.count_out(old_bits);
+        if let Some(bits) = old_bits {
+            self.count_out(bits);
+        }
     }
 
     /// Whether pages smaller than `2^shift` bytes are resident.
@@ -178,6 +208,7 @@ impl<P: WayPolicy> SetAssociative<P> {
     }
 
     /// Whether a larger page in another set answered until now for a part of the page in this way.
+    #[cold]
     #[inline(never)]
     pub(super) fn is_shadowed(&self, set: usize, way: usize) -> bool {
         self.ways(set).get(way).is_some_and(|new| self.is_enclosed(new))

@@ -153,7 +153,8 @@ impl<P: WayPolicy> SetAssociative<P> {
 
     /// The valid entries with the number of the set that each stands in.
     pub fn entries(&self) -> impl Iterator<Item = (usize, TlbEntry)> + '_ {
-        let slots = self.sets.iter().enumerate().flat_map(|(at, set)| set.ways.iter().map(move |slot| (at, slot)));
+        let slots =
+            self.sets.iter().enumerate().flat_map(|(at, set)| set.ways.iter().map(move |slot| (at, slot)));
         slots.filter(|(_, slot)| slot.is_live(self.generation)).map(|(at, slot)| (at, slot.entry()))
     }
 

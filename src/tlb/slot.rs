@@ -62,7 +62,7 @@ impl Slot {
     pub(super) const fn new(entry: &TlbEntry, want: u64) -> Self {
         let global = if entry.global { GLOBAL } else { 0 };
         Self {
-            va: entry.va,
+            va: page(entry.va, clamp(entry.size_bits)),
             word: want | entry.space.bits() | global,
             pa: entry.pa,
             gpa: entry.gpa,

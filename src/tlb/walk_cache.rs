@@ -248,7 +248,7 @@ impl WalkCaches {
 
 impl Nested {
     fn slot_of(&mut self, key: &Key) -> Option<&mut Option<Leaf>> {
-        let (index, _) = self.cache.find(key)?;
+        let index = self.cache.index_of(key)?;
         self.leaves.get_mut(index)
     }
 

@@ -3,6 +3,9 @@
 //!
 //! The program runs itself under `valgrind --tool=callgrind` twice per case, with one and with two rounds of
 //! operations, so that set-up cancels out of the difference.
+//!
+//! The last table is of fences: 16 entries of one space are dropped from a full TLB and filled in again, so that its
+//! size does not matter where the cost is proportional to what is dropped.
 
 use softmmu::addr::{Asid, Vmid};
 use softmmu::tlb::policy::{TreePlru, WayPolicy};
@@ -134,6 +137,38 @@ const CASES: &[Case] = &[
     }),
 ];
 
+/// A scope that drops what [`fences`] fills in.
+type Kind = (&'static str, fn() -> Scope);
+
+/// The space whose entries are dropped from among those of `space(1)`.
+const OTHER: Space = Space::new(1, Vmid(1), Asid(2));
+
+fn of(mask: u64, span: Span) -> Scope {
+    Scope { space: OTHER, mask, globals: false, span, leaves_only: false }
+}
+
+const WHOLE: u64 = Space::ASID | Space::VMID | Space::REGIME;
+const KINDS: &[Kind] = &[
+    ("ASID", || of(WHOLE, Span::All)),
+    ("VMID", || of(Space::VMID, Span::All)),
+    ("regime", || of(Space::REGIME, Span::All)),
+    ("guest addresses", || of(Space::VMID | Space::REGIME, Span::Guest { first: 0, last: 0xffff })),
+    ("16 pages", || of(WHOLE, Span::Virtual { first: 0, last: 0xffff })),
+    ("a range of 1 GiB", || of(WHOLE, Span::Virtual { first: 0, last: 0x3fff_ffff })),
+];
+/// Sets of 4 ways.
+const SIZES: &[usize] = &[16, 256, 4096];
+
+/// Drops 16 entries from a full TLB and fills them in again, until [`OPS`] were dropped each round.
+fn fences(sets: usize, scope: &Scope, rounds: u64) -> u64 {
+    let mut tlb = full::<TrueLru>(sets, 4, |_| 1);
+    let others = || (0..16).map(|page| TlbEntry { space: OTHER, leaf2_bits: 12, ..entry(page, 1) });
+    (0..rounds * OPS / 16).fold(0, |sum, _| {
+        others().for_each(|entry| _ = tlb.insert(black_box(entry), Side::Data));
+        sum + tlb.invalidate(black_box(scope))
+    })
+}
+
 /// Instructions of this program running `rounds` rounds of a case, by callgrind.
 fn instructions(case: usize, rounds: u64) -> Option<u64> {
     let output = Command::new("valgrind")
@@ -149,8 +184,11 @@ fn instructions(case: usize, rounds: u64) -> Option<u64> {
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     if let [case, rounds] = numbers[..] {
+        let fence = (case as usize).checked_sub(CASES.len());
         if let Some((_, run)) = CASES.get(case as usize) {
             black_box(run(rounds));
+        } else if let Some((sets, (_, scope))) = fence.and_then(fence_case) {
+            assert_eq!(fences(sets, &scope(), rounds), rounds * OPS);
         }
         return;
     }
@@ -167,4 +205,21 @@ fn main() {
         let net = if index == 0 { each } else { each - around };
         println!("{net:8.1} instructions  {name}");
     }
+    let sizes = SIZES.iter().map(|sets| format!("{:>8}", sets * 4)).collect::<String>();
+    println!("\n16 entries dropped from so many and filled in again, instructions per entry:\n{sizes}");
+    for (row, (name, _)) in KINDS.iter().enumerate() {
+        for column in 0..SIZES.len() {
+            let case = CASES.len() + row * SIZES.len() + column;
+            match (instructions(case, 1), instructions(case, 2)) {
+                (Some(one), Some(two)) => print!("{:8.1}", two.saturating_sub(one) as f64 / OPS as f64),
+                _ => print!("       ?"),
+            }
+        }
+        println!("  by {name}");
+    }
+}
+
+/// The fence with this number: how many sets, and which scope.
+fn fence_case(number: usize) -> Option<(usize, Kind)> {
+    Some((*SIZES.get(number % SIZES.len())?, *KINDS.get(number / SIZES.len())?))
 }

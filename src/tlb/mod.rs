@@ -17,7 +17,7 @@ mod check;
 mod config;
 mod geometry;
 mod hierarchy;
-mod occupancy;
+mod residents;
 mod set_associative;
 mod slot;
 mod stats;
@@ -218,6 +218,7 @@ impl Scope {
 
     /// Whether the scope drops `entry`: its space is meant, and its first-stage (or second-stage) *leaf* holds an
     /// address that the scope names, though the entry itself may be another fragment of that leaf.
+    #[inline]
     #[must_use]
     pub const fn drops(&self, entry: &TlbEntry) -> bool {
         if !self.covers_space(entry.space, entry.global) {

@@ -93,10 +93,10 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         let was_live = old.is_live(self.generation);
         if !old.counts_as(&new) {
             set.live += u32::from(!was_live);
-            self.count_in(at, way);
             if was_live {
-                self.count_out(old.size_bits());
+                self.count_out(at, way, old.size_bits());
             }
+            self.count_in(at, way);
         }
         let evicted = (same.is_none() && was_live).then(|| old.entry());
         self.stats.updates += u64::from(same.is_some());
@@ -186,10 +186,10 @@ impl<P: WayPolicy> SetAssociative<P> {
     #[cold]
     #[inline(never)]
     fn recount(&mut self, at: usize, way: usize, old_bits: Option<u8>) {
-        self.count_in(at, way);
         if let Some(bits) = old_bits {
-            self.count_out(bits);
+            self.count_out(at, way, bits);
         }
+        self.count_in(at, way);
     }
 
     /// Whether pages smaller than `2^shift` bytes are resident.

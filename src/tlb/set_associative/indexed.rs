@@ -91,11 +91,11 @@ impl<P: WayPolicy> SetAssociative<P> {
         }
         let evicted = old.is_live(self.generation).then(|| old.entry());
         state.live += u32::from(evicted.is_none());
-        self.count_in(set, way);
         if evicted.is_some() {
-            self.count_out(old.size_bits());
+            self.count_out(set, way, old.size_bits());
             self.stats.evictions += 1;
         }
+        self.count_in(set, way);
         self.stats.fills += 1;
         let ripple = self.sizes >> 1 >> shift != 0 && self.is_shadowed(set, way);
         let steady = settled && !self.holds_below(shift);

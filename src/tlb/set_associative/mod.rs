@@ -6,7 +6,7 @@
 //! direct-mapped lookup.
 //!
 //! "Invalidate everything" advances a generation that is part of every tag. Dropping an address looks only into the
-//! sets that can hold it; dropping a space looks only into the sets that it has filled.
+//! sets that can hold it; dropping a space looks only at its entries.
 
 mod access;
 mod indexed;
@@ -14,8 +14,8 @@ mod invalidate;
 
 pub use indexed::IndexError;
 
-use super::occupancy::Occupancy;
 use super::policy::{TrueLru, WayPolicy};
+use super::residents::Residents;
 use super::slot::{Slot, clamp, find_way, page, want};
 use super::{Geometry, GeometryError, Key, LevelStats, TlbEntry};
 use crate::addr::PageSize;
@@ -73,7 +73,7 @@ pub struct SetAssociative<P: WayPolicy = TrueLru> {
     /// All space words since the TLB was last empty, or-ed and and-ed.
     spaces_or: u64,
     spaces_and: u64,
-    occupancy: Occupancy,
+    residents: Residents,
 }
 
 impl<P: WayPolicy> SetAssociative<P> {
@@ -110,7 +110,7 @@ impl<P: WayPolicy> SetAssociative<P> {
             reach: [0; 64],
             spaces_or: 0,
             spaces_and: u64::MAX,
-            occupancy: Occupancy::new(sets),
+            residents: Residents::new(geometry.entries()),
         })
     }
 
@@ -211,12 +211,18 @@ impl<P: WayPolicy> SetAssociative<P> {
         }
         self.spaces_or |= entry.space.bits();
         self.spaces_and &= entry.space.bits();
-        self.occupancy.mark(set, entry.space, entry.global, self.generation);
+        self.residents.link(set * self.geometry.ways + way, entry.space, entry.global);
     }
 
-    /// Accounts for an entry that went.
+    /// Accounts for an entry of `size_bits` that went from a way of a set.
     #[inline(never)]
-    fn count_out(&mut self, size_bits: u8) {
+    fn count_out(&mut self, set: usize, way: usize, size_bits: u8) {
+        self.residents.unlink(set * self.geometry.ways + way);
+        self.uncount(size_bits);
+    }
+
+    /// Accounts for an entry that went, but for where it stood.
+    fn uncount(&mut self, size_bits: u8) {
         let size = clamp(size_bits);
         self.live -= 1;
         self.resident[size as usize] -= 1;

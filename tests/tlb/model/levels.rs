@@ -1,7 +1,7 @@
 //! A hierarchy beside its reference: lists of lists.
 
-use super::Op;
 use super::naive::Naive;
+use super::{Op, key_in};
 use softmmu::tlb::{
     ArrayConfig, ConfigError, Feed, Hierarchy, Key, LevelConfig, Scope, Side, Space, Span, Tlb, TlbConfig,
     TlbEntry,
@@ -145,7 +145,7 @@ impl Levels {
         let (key, side) = match op {
             Op::Lookup(key, side) => (*key, *side),
             Op::Insert(entry) => (Key { va: entry.va, space: entry.space }, Side::Data),
-            Op::Access(entry, side) => (Key { va: entry.va | 3, space: entry.space }, *side),
+            Op::Access(entry, side) => (key_in(entry), *side),
             Op::Invalidate(scope) => {
                 assert_eq!(tlb.invalidate(scope), reference.invalidate(scope));
                 return self.compare(op);
@@ -159,9 +159,16 @@ impl Levels {
             assert_eq!(hit.map(|hit| told(hit.entry)), found.map(told));
             miss = hit.is_none();
         }
-        if let (Op::Insert(entry) | Op::Access(entry, _), true) = (op, miss) {
-            tlb.insert(*entry, side);
-            reference.insert(*entry, side);
+        match op {
+            Op::Access(entry, _) if miss => {
+                tlb.refill(*entry, side, &key);
+                reference.insert(*entry, side);
+            }
+            Op::Insert(entry) => {
+                tlb.insert(*entry, side);
+                reference.insert(*entry, side);
+            }
+            _ => {}
         }
         self.compare(op);
     }

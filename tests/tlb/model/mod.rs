@@ -14,7 +14,7 @@ use softmmu::tlb::{Key, Scope, Side, TlbEntry};
 pub enum Op {
     Lookup(Key, Side),
     Insert(TlbEntry),
-    /// Looks the entry's page up and inserts it if that misses.
+    /// Looks the entry's page up and refills it if that misses.
     Access(TlbEntry, Side),
     Invalidate(Scope),
     /// Drops the entry of this tag.
@@ -25,3 +25,8 @@ pub enum Op {
 
 /// Page sizes: 4 KiB, a 16 KiB run of entries, 2 MiB, and a toy of 1 KiB.
 pub const SIZES: [u8; 4] = [12, 14, 21, 10];
+
+/// An address in the page of `entry`, in its space.
+pub fn key_in(entry: &TlbEntry) -> Key {
+    Key { va: entry.va | 3 & entry.page_mask(), space: entry.space }
+}

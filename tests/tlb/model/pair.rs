@@ -1,7 +1,7 @@
 //! One array beside its reference.
 
-use super::Op;
 use super::naive::Naive;
+use super::{Op, key_in};
 use softmmu::tlb::policy::{PolicyKind, WayPolicy};
 use softmmu::tlb::{BLOCK_BITS, Geometry, IndexError, Key, Line, SetAssociative, Side, Tlb, TlbEntry};
 
@@ -28,8 +28,9 @@ impl<P: WayPolicy + Clone> Pair<P> {
             Op::Lookup(key, side) => _ = self.look(&key, side),
             Op::Insert(entry) => self.put(entry),
             Op::Access(entry, side) => {
-                if !self.look(&Key { va: entry.va | 3, space: entry.space }, side) {
-                    self.put(entry);
+                let key = key_in(&entry);
+                if !self.look(&key, side) {
+                    self.refill(entry, side, &key);
                 }
             }
             Op::Invalidate(scope) => {
@@ -89,6 +90,13 @@ impl<P: WayPolicy + Clone> Pair<P> {
         assert_eq!(inserted.touched, Some(Line(set as u32)));
         assert!(inserted.ripple || !self.reference.shadows(&entry));
         self.stands(inserted.line, set, entry);
+    }
+
+    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) {
+        let (filled, (set, evicted)) = (self.tlb.refill(entry, side, missed), self.reference.insert(entry));
+        self.evictions += u64::from(evicted.is_some());
+        assert_eq!(filled.line, Some(Line(set as u32)));
+        assert!(filled.ripple || !self.reference.shadows(&entry));
     }
 
     fn write(&mut self, index: usize, entry: TlbEntry) {

@@ -1,7 +1,7 @@
 //! What the `Mmu`'s filter relies on: while nothing is said about a line, a lookup that was remembered on it would be
 //! answered in the same way again, and change nothing.
 
-use super::Op;
+use super::{Op, key_in};
 use softmmu::tlb::policy::WayPolicy;
 use softmmu::tlb::{BLOCK_BITS, Hit, Inserted, Key, Line, SetAssociative, Side, Tlb, TlbEntry};
 
@@ -41,7 +41,7 @@ impl Remembered {
         let (key, side, entry) = match *op {
             Op::Lookup(key, side) => (key, side, None),
             Op::Insert(entry) => (Key { va: entry.va, space: entry.space }, Side::Data, Some(entry)),
-            Op::Access(entry, side) => (Key { va: entry.va | 3, space: entry.space }, side, Some(entry)),
+            Op::Access(entry, side) => (key_in(&entry), side, Some(entry)),
             Op::Invalidate(scope) => {
                 let dropped = tlb.invalidate(&scope) > 0;
                 return self.changed(None, dropped);
@@ -51,6 +51,10 @@ impl Remembered {
         let hit = if matches!(op, Op::Insert(_)) { None } else { tlb.lookup(&key, side) };
         match (hit, entry) {
             (Some(hit), _) => self.hit(key, side, &hit),
+            (None, Some(entry)) if matches!(op, Op::Access(..)) => {
+                let filled = tlb.refill(entry, side, &key);
+                self.changed(filled.line, filled.ripple);
+            }
             (None, Some(entry)) => {
                 let inserted = tlb.insert(entry, side);
                 self.inserted(key, side, &inserted, entry);

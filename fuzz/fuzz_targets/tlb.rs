@@ -112,20 +112,21 @@ fn shape(u: &mut Unstructured<'_>) -> Result<Shape> {
     Ok(Shape { sets, ways, policy })
 }
 
-/// One level: the two sides together or apart, page sizes together, apart, or not all of them.
+/// One level: page sizes together, apart, or not all of them, and of each the two sides together or apart.
 fn level(u: &mut Unstructured<'_>) -> Result<LevelConfig> {
-    let sides: &[Sides] = if u.ratio(1, 2)? { &[Sides::Both] } else { &[Sides::Instruction, Sides::Data] };
     let mut arrays = Vec::new();
-    for &sides in sides {
-        let mut min = *u.choose(&[0, 0, 0, 11, 13])?;
-        loop {
-            let max = *u.choose(&[63, 63, 12, 14, 20])?;
+    let mut min = *u.choose(&[0, 0, 0, 11, 13])?;
+    loop {
+        let max = *u.choose(&[63, 63, 12, 14, 20])?;
+        let sides: &[Sides] =
+            if u.ratio(1, 2)? { &[Sides::Both] } else { &[Sides::Instruction, Sides::Data] };
+        for &sides in sides {
             arrays.push(ArrayConfig::new(sides, shape(u)?).pages(min, max));
-            if max >= 63 || u.ratio(1, 4)? {
-                break;
-            }
-            min = max + u.int_in_range(1..=2)?;
         }
+        if max >= 63 || u.ratio(1, 4)? {
+            break;
+        }
+        min = max + u.int_in_range(1..=2)?;
     }
     if u.ratio(1, 4)? {
         arrays.reverse();

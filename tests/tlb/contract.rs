@@ -6,7 +6,8 @@ use crate::model::remembered::Remembered;
 use proptest::prelude::*;
 use softmmu::tlb::policy::{AnyPolicy, PolicyKind};
 use softmmu::tlb::{
-    ArrayConfig, Geometry, Hierarchy, LevelConfig, SetAssociative, Shape, Sides, Tlb, TlbConfig,
+    ArrayConfig, Feed, Geometry, Hierarchy, LevelConfig, SetAssociative, Shape, Sides, Space, Tlb, TlbConfig,
+    TlbEntry,
 };
 
 fn holds<T: Tlb + Clone>(mut tlb: T, ops: &[Op], step: impl Fn(&mut Remembered, &mut T, &Op)) {
@@ -40,8 +41,9 @@ pub fn configs(policies: &'static [PolicyKind]) -> impl Strategy<Value = TlbConf
     let narrow = shapes().prop_map(|shape| vec![ArrayConfig::new(Sides::Both, shape).pages(0, 14)]);
     let wide = shapes().prop_map(|shape| vec![ArrayConfig::new(Sides::Both, shape).pages(14, 63)]);
     let arrays = prop_oneof![unified, split, by_size, narrow, wide];
-    let lower = (arrays.clone(), 0_u8..3).prop_map(|(arrays, kind)| match kind {
+    let lower = (arrays.clone(), 0_u8..4).prop_map(|(arrays, kind)| match kind {
         0 => LevelConfig::victims(arrays),
+        3 => LevelConfig { inclusive: true, ..LevelConfig::victims(arrays) },
         1 => LevelConfig { inclusive: true, ..LevelConfig::new(arrays) },
         _ => LevelConfig::new(arrays),
     });
@@ -64,4 +66,30 @@ proptest! {
     fn every_hierarchy(config in configs(PolicyKind::ALL), ops in ops()) {
         holds(Hierarchy::new(&config).unwrap(), &ops, Remembered::step);
     }
+}
+
+/// What falls into an inclusive victim buffer pushes an old copy of the newcomer out, and the newcomer with it.
+#[test]
+fn an_entry_that_its_own_victim_drops_is_not_remembered() {
+    let level = |feed| LevelConfig {
+        feed,
+        inclusive: true,
+        ..LevelConfig::new([ArrayConfig::new(Sides::Both, Shape::full(1))])
+    };
+    let config = TlbConfig::new([level(Feed::Walks), level(Feed::Victims)]);
+    let page = |va| TlbEntry {
+        va,
+        pa: 0,
+        gpa: 0,
+        rights: 0,
+        space: Space::default(),
+        global: false,
+        size_bits: 12,
+        leaf_bits: 12,
+        leaf2_bits: 0,
+        level: 0,
+        attr: 0,
+    };
+    let ops = [0x1000, 0x2000, 0x1000].map(|va| Op::Insert(page(va)));
+    holds(Hierarchy::new(&config).unwrap(), &ops, Remembered::step);
 }

@@ -2,8 +2,9 @@
 
 use crate::tlb::config::{ArrayConfig, Feed, LevelConfig, Sides};
 use crate::tlb::policy::AnyPolicy;
-use crate::tlb::{ConfigError, Hit, Key, Line, Scope, SetAssociative, Side, Tlb, TlbEntry};
-use alloc::vec::Vec;
+use crate::tlb::slot::clamp;
+use crate::tlb::{ConfigError, Hit, Inserted, Key, Line, Scope, SetAssociative, Side, Tlb, TlbEntry};
+use alloc::{boxed::Box, vec::Vec};
 
 /// An array with the pages it takes and the numbers of its lines.
 #[derive(Clone)]
@@ -26,6 +27,26 @@ impl Array {
     pub(super) fn place(&self, hit: Hit) -> Hit {
         Hit { line: hit.line.map(|line| self.line(line)), ..hit }
     }
+
+    /// Puts `entry` in, which a lookup of `missed` has missed, if there was one. What leaves for it is told only if it
+    /// is `wanted`, or if there was none.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        entry: TlbEntry,
+        side: Side,
+        missed: Option<&Key>,
+        wanted: bool,
+    ) -> Inserted {
+        match missed {
+            Some(missed) if !wanted => {
+                let filled = self.tlb.refill(entry, side, missed);
+                let line = filled.line.filter(|&line| self.tlb.is_settled(line));
+                Inserted { line, touched: filled.line, evicted: None, ripple: filled.ripple }
+            }
+            _ => self.tlb.insert(entry, side),
+        }
+    }
 }
 
 /// The arrays of a level, those of the smallest pages first.
@@ -34,7 +55,12 @@ pub(super) struct Level {
     pub(super) arrays: Vec<Array>,
     pub(super) feed: Feed,
     pub(super) inclusive: bool,
+    /// By side and size of a page, the array that takes it: the one that holds the largest piece of it.
+    takers: Box<[[u8; 64]; 2]>,
 }
+
+/// The array of a page that none takes.
+const NOBODY: u8 = u8::MAX;
 
 impl Level {
     pub(super) fn new(
@@ -54,7 +80,15 @@ impl Level {
             arrays.push(Array { tlb, sides: array.sides, config: *array, first_line });
         }
         arrays.sort_by_key(|array| array.config.min_bits);
-        Ok(Self { arrays, feed: config.feed, inclusive: config.inclusive })
+        let mut takers = Box::new([[NOBODY; 64]; 2]);
+        for side in [Side::Instruction, Side::Data] {
+            for (size, taker) in (0_u8..).zip(&mut takers[side as usize]) {
+                // Those of a side share no sizes, so the last that is not too large holds the largest.
+                let fits = |array: &Array| array.sides.serve(side) && array.config.min_bits <= size;
+                *taker = arrays.iter().rposition(fits).and_then(|at| u8::try_from(at).ok()).unwrap_or(NOBODY);
+            }
+        }
+        Ok(Self { arrays, feed: config.feed, inclusive: config.inclusive, takers })
     }
 
     /// How many lines its arrays have.
@@ -77,25 +111,31 @@ impl Level {
 
     /// The array that takes `entry` for accesses of `side`, and what of the entry it takes: all, or the piece around
     /// `va` of the largest page that the array holds.
-    pub(super) fn take(&mut self, entry: TlbEntry, va: u64, side: Side) -> Option<(&mut Array, TlbEntry)> {
-        let size = entry.size_bits;
-        let fits = |array: &Array| array.sides.serve(side) && array.config.min_bits <= size;
-        let mut best: Option<&mut Array> = None;
-        for array in self.arrays.iter_mut().filter(|array| fits(array)) {
-            if best.as_ref().is_none_or(|best| best.config.max_bits < array.config.max_bits.min(size)) {
-                best = Some(array);
-            }
-        }
-        let array = best?;
+    #[inline]
+    pub(super) fn take(&mut self, entry: &TlbEntry, va: u64, side: Side) -> Option<(&mut Array, TlbEntry)> {
+        let taker = self.takers[side as usize][clamp(entry.size_bits) as usize];
+        let array = self.arrays.get_mut(usize::from(taker))?;
         let piece = piece(entry, va, array.config.max_bits);
         Some((array, piece))
+    }
+
+    /// Of the `piece` just put in: whether a smaller page may answer accesses of `side` before it, and whether a larger
+    /// one of another array answered before it was there, whatever the side.
+    #[inline]
+    pub(super) fn beside(&self, piece: &TlbEntry, side: Side) -> (bool, bool) {
+        let (mut smaller, mut larger) = (false, false);
+        for array in &self.arrays {
+            smaller |= array.sides.serve(side) && array.tlb.holds_below(piece.size_bits.into());
+            larger |= array.config.min_bits > piece.size_bits && array.tlb.encloses(piece);
+        }
+        (smaller, larger)
     }
 }
 
 /// The part of `entry` around `va` that is no larger than `2^max_bits` bytes.
-fn piece(entry: TlbEntry, va: u64, max_bits: u8) -> TlbEntry {
+fn piece(entry: &TlbEntry, va: u64, max_bits: u8) -> TlbEntry {
     if entry.size_bits <= max_bits {
-        return entry;
+        return *entry;
     }
     let base = va >> max_bits << max_bits;
     let offset = base.wrapping_sub(entry.va);
@@ -106,6 +146,6 @@ fn piece(entry: TlbEntry, va: u64, max_bits: u8) -> TlbEntry {
         size_bits: max_bits,
         // A fence anywhere in the page must find the piece.
         leaf_bits: entry.leaf_bits.max(entry.size_bits),
-        ..entry
+        ..*entry
     }
 }

@@ -19,7 +19,7 @@ impl Hierarchy {
                 Some(entry)
             });
             if let Some(entry) = found {
-                let (filled, piece) = self.fill(depth, entry, key.va, side);
+                let (filled, piece) = self.fill(depth, &entry, key.va, side, Some(key));
                 // Where the first level's policy is not settled, the entry cannot be remembered, yet its line changed.
                 let ripple = filled.ripple || filled.line != filled.touched;
                 return Some(Hit { entry: piece, line: filled.line, repeat: false, ripple });
@@ -32,45 +32,53 @@ impl Hierarchy {
     }
 
     /// Puts `entry` into the first `depth` lower levels, as far as they are fed by walks, and into the first level;
-    /// with what that took of it, or the whole entry if nothing.
+    /// with what that took of it, or the whole entry if nothing. All of them have just `missed` it, if a key is given.
+    #[inline]
     pub(super) fn fill(
         &mut self,
         depth: usize,
-        entry: TlbEntry,
+        entry: &TlbEntry,
         va: u64,
         side: Side,
+        missed: Option<&Key>,
     ) -> (Inserted, TlbEntry) {
         let mut ripple = false;
         for level in (0..depth).rev() {
             if self.lower[level].feed == Feed::Walks {
-                ripple |= self.put_lower(level, entry, va, side);
+                ripple |= self.put_lower(level, entry, va, side, missed);
             }
         }
+        let spills = self.spills_into(0);
         let Some((array, piece)) = self.first.take(entry, va, side) else {
-            return (Inserted { line: None, touched: None, evicted: None, ripple }, entry);
+            return (Inserted { line: None, touched: None, evicted: None, ripple }, *entry);
         };
-        let inserted = array.tlb.insert(piece, side);
+        let inserted = array.put(piece, side, missed, spills);
         let (line, touched) = (inserted.line, inserted.touched);
         let (line, touched) = (line.map(|line| array.line(line)), touched.map(|line| array.line(line)));
         // As within one array, a smaller page may answer before this one, and this one before a larger.
-        let size = piece.size_bits;
-        let line = line.filter(|_| !self.first.serving(side).any(|array| array.tlb.holds_below(size.into())));
-        ripple |= inserted.ripple;
-        let arrays = &mut self.first.arrays.iter();
-        ripple |= arrays
-            .filter(|array| array.config.min_bits > size && !array.tlb.is_empty())
-            .any(|array| array.tlb.encloses(&piece));
-        if let Some(evicted) = inserted.evicted {
-            ripple |= self.fall(0, evicted, side);
+        let (smaller, larger) = self.first.beside(&piece, side);
+        ripple |= inserted.ripple | larger;
+        let mut gone = false;
+        if let (Some(evicted), true) = (inserted.evicted, spills) {
+            // Where the level below is inclusive, what leaves that on this account may be the very entry put in here.
+            gone = self.put_lower(0, &evicted, evicted.va, side, None);
         }
-        (Inserted { line, touched, evicted: inserted.evicted, ripple }, piece)
+        let line = line.filter(|_| !smaller && !gone);
+        (Inserted { line, touched, evicted: inserted.evicted, ripple: ripple || gone }, piece)
     }
 
     /// Puts `entry` into a lower level; whether anything left the first level on account of it.
-    fn put_lower(&mut self, level: usize, entry: TlbEntry, va: u64, side: Side) -> bool {
-        let inclusive = self.lower[level].inclusive;
+    fn put_lower(
+        &mut self,
+        level: usize,
+        entry: &TlbEntry,
+        va: u64,
+        side: Side,
+        missed: Option<&Key>,
+    ) -> bool {
+        let (inclusive, spills) = (self.lower[level].inclusive, self.spills_into(level + 1));
         let Some((array, piece)) = self.lower[level].take(entry, va, side) else { return false };
-        let Some(evicted) = array.tlb.insert(piece, side).evicted else { return false };
+        let Some(evicted) = array.put(piece, side, missed, inclusive || spills).evicted else { return false };
         let mut ripple = false;
         if inclusive {
             let scope = fence_for(&evicted);
@@ -79,15 +87,15 @@ impl Hierarchy {
                 above.drop_scope(&scope);
             }
         }
-        ripple | self.fall(level + 1, evicted, side)
+        if spills {
+            ripple |= self.put_lower(level + 1, &evicted, evicted.va, side, None);
+        }
+        ripple
     }
 
-    /// Lets an evicted entry fall into the lower level `level`, if that takes victims.
-    fn fall(&mut self, level: usize, evicted: TlbEntry, side: Side) -> bool {
-        match self.lower.get(level) {
-            Some(below) if below.feed == Feed::Victims => self.put_lower(level, evicted, evicted.va, side),
-            _ => false,
-        }
+    /// Whether what is evicted above falls into this lower level.
+    fn spills_into(&self, level: usize) -> bool {
+        self.lower.get(level).is_some_and(|below| below.feed == Feed::Victims)
     }
 }
 

@@ -14,7 +14,7 @@ pub use report::{ArrayReport, LevelReport, TlbStats};
 
 use super::config::{Feed, TlbConfig};
 use super::walk_cache::WalkCaches;
-use super::{BLOCK_BITS, ConfigError, Fences, Hit, Inserted, Key, Scope, Side, Space, Tlb, TlbEntry};
+use super::{BLOCK_BITS, ConfigError, Fences, Filled, Hit, Inserted, Key, Scope, Side, Space, Tlb, TlbEntry};
 use crate::radix::{Leaf, PteRef, Stage, Subtable};
 use alloc::{boxed::Box, vec::Vec};
 use array::Level;
@@ -109,10 +109,16 @@ impl Tlb for Hierarchy {
             _ => entry.va,
         };
         let depth = self.lower.len();
-        let (inserted, piece) = self.fill(depth, entry, va, side);
+        let (inserted, piece) = self.fill(depth, &entry, va, side, None);
         // Which piece is wanted was a guess, if the key looked up last was a hit without the right.
         let whole = piece.size_bits == entry.size_bits;
         Inserted { line: inserted.line.filter(|_| whole), ..inserted }
+    }
+
+    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Filled {
+        self.missed = None;
+        let (inserted, _) = self.fill(self.lower.len(), &entry, missed.va, side, Some(missed));
+        Filled { line: inserted.touched, ripple: inserted.ripple }
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {

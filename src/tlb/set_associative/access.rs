@@ -215,8 +215,10 @@ impl<P: WayPolicy> SetAssociative<P> {
     }
 
     /// Whether a page larger than `entry` holds it and serves one of its spaces.
+    #[inline]
     pub(in crate::tlb) fn encloses(&self, entry: &TlbEntry) -> bool {
-        self.is_enclosed(&Slot::new(entry, self.generation_want | want(0, clamp(entry.size_bits))))
+        self.live != 0
+            && self.is_enclosed(&Slot::new(entry, self.generation_want | want(0, clamp(entry.size_bits))))
     }
 
     fn is_enclosed(&self, new: &Slot) -> bool {

@@ -17,7 +17,7 @@ pub use indexed::IndexError;
 use super::policy::{TrueLru, WayPolicy};
 use super::residents::Residents;
 use super::slot::{Slot, clamp, find_way, page, want};
-use super::{Geometry, GeometryError, Key, LevelStats, TlbEntry};
+use super::{Geometry, GeometryError, Key, LevelStats, Line, TlbEntry};
 use crate::addr::PageSize;
 use alloc::boxed::Box;
 use alloc::{vec, vec::Vec};
@@ -185,6 +185,11 @@ impl<P: WayPolicy> SetAssociative<P> {
             }
         }
         None
+    }
+
+    /// Whether, of the entry put in last on `line`, another lookup would change nothing.
+    pub(super) fn is_settled(&self, line: Line) -> bool {
+        self.sets.get(line.0 as usize).is_some_and(|set| set.last != NONE)
     }
 
     /// Sets which page sizes are resident, and with them what lookups want first.

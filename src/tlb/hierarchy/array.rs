@@ -3,7 +3,7 @@
 use crate::tlb::config::{ArrayConfig, Feed, LevelConfig, Sides};
 use crate::tlb::policy::AnyPolicy;
 use crate::tlb::slot::clamp;
-use crate::tlb::{ConfigError, Hit, Inserted, Key, Line, Scope, SetAssociative, Side, Tlb, TlbEntry};
+use crate::tlb::{ConfigError, Hit, Key, Line, Scope, SetAssociative, Side, Tlb, TlbEntry};
 use alloc::{boxed::Box, vec::Vec};
 
 /// An array with the pages it takes and the numbers of its lines.
@@ -28,25 +28,44 @@ impl Array {
         Hit { line: hit.line.map(|line| self.line(line)), ..hit }
     }
 
-    /// Puts `entry` in, which a lookup of `missed` has missed, if there was one. What leaves for it is told only if it
-    /// is `wanted`, or if there was none.
+    /// Puts `entry` in; if a key is given, a lookup of it has just `missed` the entry. What leaves for it is told where
+    /// somebody asks for it.
     #[inline]
     pub(super) fn put(
         &mut self,
-        entry: TlbEntry,
+        entry: &TlbEntry,
         side: Side,
         missed: Option<&Key>,
-        wanted: bool,
-    ) -> Inserted {
-        match missed {
-            Some(missed) if !wanted => {
-                let filled = self.tlb.refill(entry, side, missed);
+        evicted: Option<&mut Option<TlbEntry>>,
+    ) -> Placed {
+        let (line, touched, ripple) = match (missed, evicted) {
+            (Some(missed), None) => {
+                let filled = self.tlb.refill(*entry, side, missed);
                 let line = filled.line.filter(|&line| self.tlb.is_settled(line));
-                Inserted { line, touched: filled.line, evicted: None, ripple: filled.ripple }
+                (line, filled.line, filled.ripple)
             }
-            _ => self.tlb.insert(entry, side),
+            (_, evicted) => {
+                let inserted = self.tlb.insert(*entry, side);
+                if let Some(evicted) = evicted {
+                    *evicted = inserted.evicted;
+                }
+                (inserted.line, inserted.touched, inserted.ripple)
+            }
+        };
+        Placed {
+            line: line.map(|line| self.line(line)),
+            touched: touched.map(|line| self.line(line)),
+            ripple,
         }
     }
+}
+
+/// What [`Inserted`](crate::tlb::Inserted) says, but for what was evicted.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) line: Option<Line>,
+    pub(super) touched: Option<Line>,
+    pub(super) ripple: bool,
 }
 
 /// The arrays of a level, those of the smallest pages first.
@@ -109,14 +128,16 @@ impl Level {
         self.arrays.iter_mut().map(|array| array.tlb.drop_scope(scope)).sum()
     }
 
-    /// The array that takes `entry` for accesses of `side`, and what of the entry it takes: all, or the piece around
-    /// `va` of the largest page that the array holds.
+    /// The array that takes `entry` for accesses of `side`. Of a page larger than the array holds, the piece around
+    /// `va` of the largest size that it holds becomes the entry.
     #[inline]
-    pub(super) fn take(&mut self, entry: &TlbEntry, va: u64, side: Side) -> Option<(&mut Array, TlbEntry)> {
+    pub(super) fn take(&mut self, entry: &mut TlbEntry, va: u64, side: Side) -> Option<&mut Array> {
         let taker = self.takers[side as usize][clamp(entry.size_bits) as usize];
         let array = self.arrays.get_mut(usize::from(taker))?;
-        let piece = piece(entry, va, array.config.max_bits);
-        Some((array, piece))
+        if entry.size_bits > array.config.max_bits {
+            *entry = piece(entry, va, array.config.max_bits);
+        }
+        Some(array)
     }
 
     /// Of the `piece` just put in: whether a smaller page may answer accesses of `side` before it, and whether a larger
@@ -132,11 +153,8 @@ impl Level {
     }
 }
 
-/// The part of `entry` around `va` that is no larger than `2^max_bits` bytes.
+/// The part of `entry` around `va` that is `2^max_bits` bytes large.
 fn piece(entry: &TlbEntry, va: u64, max_bits: u8) -> TlbEntry {
-    if entry.size_bits <= max_bits {
-        return *entry;
-    }
     let base = va >> max_bits << max_bits;
     let offset = base.wrapping_sub(entry.va);
     TlbEntry {

@@ -1,8 +1,9 @@
 //! What moves between the levels.
 
+use super::array::Placed;
 use super::{Feed, Hierarchy};
 use crate::addr::low_mask;
-use crate::tlb::{Hit, Inserted, Key, Scope, Side, Space, Span, Tlb, TlbEntry};
+use crate::tlb::{Hit, Key, Scope, Side, Space, Span, Tlb, TlbEntry};
 
 impl Hierarchy {
     /// A lookup that the first level could not answer.
@@ -18,11 +19,11 @@ impl Hierarchy {
                 }
                 Some(entry)
             });
-            if let Some(entry) = found {
-                let (filled, piece) = self.fill(depth, &entry, key.va, side, Some(key));
+            if let Some(mut entry) = found {
+                let placed = self.fill(depth, &mut entry, key.va, side, Some(key), &mut None);
                 // Where the first level's policy is not settled, the entry cannot be remembered, yet its line changed.
-                let ripple = filled.ripple || filled.line != filled.touched;
-                return Some(Hit { entry: piece, line: filled.line, repeat: false, ripple });
+                let ripple = placed.ripple || placed.line != placed.touched;
+                return Some(Hit { entry, line: placed.line, repeat: false, ripple });
             }
         }
         self.misses[side as usize] += 1;
@@ -32,39 +33,39 @@ impl Hierarchy {
     }
 
     /// Puts `entry` into the first `depth` lower levels, as far as they are fed by walks, and into the first level;
-    /// with what that took of it, or the whole entry if nothing. All of them have just `missed` it, if a key is given.
+    /// what that takes of it becomes the entry. If a key is given, all of them have just `missed` the entry, and what
+    /// is evicted is told only where it falls into the next level.
     #[inline]
     pub(super) fn fill(
         &mut self,
         depth: usize,
-        entry: &TlbEntry,
+        entry: &mut TlbEntry,
         va: u64,
         side: Side,
         missed: Option<&Key>,
-    ) -> (Inserted, TlbEntry) {
-        let mut ripple = false;
+        evicted: &mut Option<TlbEntry>,
+    ) -> Placed {
+        let mut dropped = false;
         for level in (0..depth).rev() {
             if self.lower[level].feed == Feed::Walks {
-                ripple |= self.put_lower(level, entry, va, side, missed);
+                dropped |= self.put_lower(level, entry, va, side, missed);
             }
         }
         let spills = self.spills_into(0);
-        let Some((array, piece)) = self.first.take(entry, va, side) else {
-            return (Inserted { line: None, touched: None, evicted: None, ripple }, *entry);
+        let Some(array) = self.first.take(entry, va, side) else {
+            return Placed { line: None, touched: None, ripple: dropped };
         };
-        let inserted = array.put(piece, side, missed, spills);
-        let (line, touched) = (inserted.line, inserted.touched);
-        let (line, touched) = (line.map(|line| array.line(line)), touched.map(|line| array.line(line)));
+        let wanted = spills || missed.is_none();
+        let placed = array.put(entry, side, missed, wanted.then_some(&mut *evicted));
         // As within one array, a smaller page may answer before this one, and this one before a larger.
-        let (smaller, larger) = self.first.beside(&piece, side);
-        ripple |= inserted.ripple | larger;
+        let (smaller, larger) = self.first.beside(entry, side);
         let mut gone = false;
-        if let (Some(evicted), true) = (inserted.evicted, spills) {
+        if let (Some(victim), true) = (*evicted, spills) {
             // Where the level below is inclusive, what leaves that on this account may be the very entry put in here.
-            gone = self.put_lower(0, &evicted, evicted.va, side, None);
+            gone = self.put_lower(0, &victim, victim.va, side, None);
         }
-        let line = line.filter(|_| !smaller && !gone);
-        (Inserted { line, touched, evicted: inserted.evicted, ripple: ripple || gone }, piece)
+        let line = placed.line.filter(|_| !smaller && !gone);
+        Placed { line, ripple: placed.ripple || larger || dropped || gone, ..placed }
     }
 
     /// Puts `entry` into a lower level; whether anything left the first level on account of it.
@@ -77,20 +78,22 @@ impl Hierarchy {
         missed: Option<&Key>,
     ) -> bool {
         let (inclusive, spills) = (self.lower[level].inclusive, self.spills_into(level + 1));
-        let Some((array, piece)) = self.lower[level].take(entry, va, side) else { return false };
-        let Some(evicted) = array.put(piece, side, missed, inclusive || spills).evicted else { return false };
-        let mut ripple = false;
+        let (mut piece, mut evicted) = (*entry, None);
+        let Some(array) = self.lower[level].take(&mut piece, va, side) else { return false };
+        array.put(&piece, side, missed, (inclusive || spills).then_some(&mut evicted));
+        let Some(evicted) = evicted else { return false };
+        let mut dropped = false;
         if inclusive {
             let scope = fence_for(&evicted);
-            ripple = self.first.drop_scope(&scope) > 0;
+            dropped = self.first.drop_scope(&scope) > 0;
             for above in &mut self.lower[..level] {
                 above.drop_scope(&scope);
             }
         }
         if spills {
-            ripple |= self.put_lower(level + 1, &evicted, evicted.va, side, None);
+            dropped |= self.put_lower(level + 1, &evicted, evicted.va, side, None);
         }
-        ripple
+        dropped
     }
 
     /// Whether what is evicted above falls into this lower level.

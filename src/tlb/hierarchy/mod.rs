@@ -17,7 +17,7 @@ use super::walk_cache::WalkCaches;
 use super::{BLOCK_BITS, ConfigError, Fences, Filled, Hit, Inserted, Key, Scope, Side, Space, Tlb, TlbEntry};
 use crate::radix::{Leaf, PteRef, Stage, Subtable};
 use alloc::{boxed::Box, vec::Vec};
-use array::Level;
+use array::{Level, Placed};
 use seen::Seen;
 
 /// A TLB of any number of levels, with walk caches.
@@ -102,23 +102,24 @@ impl Tlb for Hierarchy {
         core::iter::once(&self.first).chain(&self.lower).find_map(|level| level.peek(key, side))
     }
 
-    fn insert(&mut self, entry: TlbEntry, side: Side) -> Inserted {
+    fn insert(&mut self, mut entry: TlbEntry, side: Side) -> Inserted {
         // Of a page too large for an array, the piece that was missed comes in.
         let va = match self.missed.take() {
             Some(key) if entry.matches(&key) => key.va,
             _ => entry.va,
         };
-        let depth = self.lower.len();
-        let (inserted, piece) = self.fill(depth, &entry, va, side, None);
+        let (size_bits, mut evicted) = (entry.size_bits, None);
+        let Placed { line, touched, ripple } =
+            self.fill(self.lower.len(), &mut entry, va, side, None, &mut evicted);
         // Which piece is wanted was a guess, if the key looked up last was a hit without the right.
-        let whole = piece.size_bits == entry.size_bits;
-        Inserted { line: inserted.line.filter(|_| whole), ..inserted }
+        let line = line.filter(|_| size_bits == entry.size_bits);
+        Inserted { line, touched, evicted, ripple }
     }
 
-    fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Filled {
+    fn refill(&mut self, mut entry: TlbEntry, side: Side, missed: &Key) -> Filled {
         self.missed = None;
-        let (inserted, _) = self.fill(self.lower.len(), &entry, missed.va, side, Some(missed));
-        Filled { line: inserted.touched, ripple: inserted.ripple }
+        let placed = self.fill(self.lower.len(), &mut entry, missed.va, side, Some(missed), &mut None);
+        Filled { line: placed.touched, ripple: placed.ripple }
     }
 
     fn invalidate(&mut self, scope: &Scope) -> u64 {

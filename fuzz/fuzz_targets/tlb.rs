@@ -74,6 +74,8 @@ fn scope(u: &mut Unstructured<'_>) -> Result<Scope> {
     let kind: u8 = u.arbitrary()?;
     let fields = [Space::ASID, Space::VMID, Space::REGIME];
     let mask = (0..3).filter(|bit| kind >> bit & 1 == 1).fold(0, |bits, field| bits | fields[field]);
+    // Fields may be named in part.
+    let mask = if kind == 0x77 { mask & u.arbitrary::<u64>()? } else { mask };
     let space = space(u)?;
     let span = if kind >> 5 & 3 == 0 {
         Span::All

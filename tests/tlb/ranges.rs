@@ -1,4 +1,5 @@
-//! Every range over every page of a toy address space: 128 bytes in pages of 16, 32 and 64.
+//! Every range over every page of a toy address space: 128 bytes in pages of 16, 32 and 64. And every scope over spaces
+//! that differ in every bit.
 
 use crate::model::naive::drops;
 use softmmu::addr::{Asid, Vmid};
@@ -117,4 +118,77 @@ fn generations_come_round() {
     }
     tlb.insert(entries[3], Side::Data);
     assert_eq!(tlb.entries().map(|(_, entry)| entry).collect::<Vec<_>>(), [entries[3]]);
+}
+
+/// Spaces that differ in low bits and in high ones, in each field; one entry of each, and one that is global.
+fn entry_of_every_space() -> Vec<TlbEntry> {
+    let mut entries = Vec::new();
+    for regime in [0, 1, 2, 4, 17] {
+        for vmid in [0, 1, 4, 0x105] {
+            for asid in [0, 1, 32, 0x421] {
+                for global in [false, true] {
+                    let va = entries.len() as u64 * 16;
+                    entries.push(TlbEntry {
+                        va,
+                        gpa: 0x1000 - va,
+                        space: Space::new(regime, Vmid(vmid), Asid(asid)),
+                        global,
+                        leaf2_bits: 4,
+                        ..every_entry()[0]
+                    });
+                }
+            }
+        }
+    }
+    entries
+}
+
+#[test]
+fn every_scope_drops_of_every_space_what_it_names() {
+    let entries = entry_of_every_space();
+    let part = Space::REGIME & !(3 << 32);
+    let mut masks = Vec::new();
+    for regime in [0, part, Space::REGIME] {
+        for vmid in [0, Space::VMID] {
+            masks.extend([0, Space::ASID].map(|asid| regime | vmid | asid));
+        }
+    }
+    for geometry in [(1, 160), (5, 40), (40, 6), (512, 3)] {
+        let tlb = filled(geometry, &entries);
+        for space in entries.iter().map(|entry| entry.space).filter(|space| space.asid() != Asid(1)) {
+            for &mask in &masks {
+                for globals in [false, true] {
+                    // A range of few pages, which are looked for one by one, and one of many, which are not.
+                    for span in [
+                        Span::All,
+                        Span::Virtual { first: 0x120, last: 0x14f },
+                        Span::Virtual { first: 0x120, last: 0x8ff },
+                        Span::Guest { first: 0x900, last: 0xd00 },
+                    ] {
+                        check(&tlb, &entries, &Scope { space, mask, globals, span, leaves_only: false });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is dropped and filled again, over and over, is neither lost nor found twice.
+#[test]
+fn spaces_that_come_and_go() {
+    let entries = entry_of_every_space();
+    let mut tlb = filled((40, 6), &entries);
+    for (round, mask) in
+        [Space::ASID, Space::VMID, Space::REGIME, 0].into_iter().cycle().take(200).enumerate()
+    {
+        let space = entries[round * 7 % entries.len()].space;
+        let scope = Scope { space, mask, span: Span::All, globals: round % 3 == 0, leaves_only: true };
+        let meant = entries.iter().filter(|entry| drops(&scope, entry)).count();
+        assert_eq!(tlb.invalidate(&scope) as usize, meant, "{scope:?}");
+        assert_eq!(tlb.invalidate(&scope), 0);
+        for entry in &entries {
+            tlb.insert(*entry, Side::Data);
+        }
+        assert_eq!(tlb.len(), entries.len());
+    }
 }

@@ -156,20 +156,14 @@ fn range(va: u64, bits: u8) -> (u128, u128) {
     (first, first + size - 1)
 }
 
-/// What a fence means, in words: regime and VMID match if they are named; so does the ASID, unless the entry is
-/// global, and then globals must be meant; and the leaf that the entry is a piece of holds a named address.
+/// What a fence means, in words: the bits of regime and VMID that are named match; so do those of the ASID, unless the
+/// entry is global, and then globals must be meant; and the leaf that the entry is a piece of holds a named address.
 pub fn drops(scope: &Scope, entry: &TlbEntry) -> bool {
-    let named = |bits: u64| scope.mask & bits == bits;
-    if named(Space::REGIME) && entry.space.regime() != scope.space.regime()
-        || named(Space::VMID) && entry.space.vmid() != scope.space.vmid()
-    {
+    let differ = (entry.space.bits() ^ scope.space.bits()) & scope.mask;
+    if differ & (Space::REGIME | Space::VMID) != 0 {
         return false;
     }
-    if entry.global {
-        if !scope.globals {
-            return false;
-        }
-    } else if named(Space::ASID) && entry.space.asid() != scope.space.asid() {
+    if if entry.global { !scope.globals } else { differ & Space::ASID != 0 } {
         return false;
     }
     let ((first, last), leaf) = match scope.span {

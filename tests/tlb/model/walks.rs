@@ -112,12 +112,8 @@ fn tagged(space: Space, stage: Stage) -> Space {
 /// What a fence must take: leaves and, unless it spares them, tables of the addresses that it names; those of the
 /// second stage are named by guest addresses, or with all addresses of their virtual machine.
 fn taken(scope: &Scope, known: &Known) -> bool {
-    let named = |bits: u64| scope.mask & bits == bits;
-    let asid =
-        known.stage == Stage::Second || !named(Space::ASID) || known.space.asid() == scope.space.asid();
-    let space = asid
-        && (!named(Space::VMID) || known.space.vmid() == scope.space.vmid())
-        && (!named(Space::REGIME) || known.space.regime() == scope.space.regime());
+    let fields = if known.stage == Stage::Second { !Space::ASID } else { u64::MAX };
+    let space = (known.space.bits() ^ scope.space.bits()) & scope.mask & fields == 0;
     let addresses = match (scope.span, known.stage) {
         (Span::All, _) => true,
         (Span::Virtual { first, last }, Stage::First) | (Span::Guest { first, last }, Stage::Second) => {

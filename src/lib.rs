@@ -52,7 +52,7 @@
 //! | Protection keys, overlays | the architecture has none | PKU, PKS | permission indirection and overlays: not, a typed error |
 //! | Shadow stacks | Zicfiss (config) | CET, as far as translation goes | GCS: not |
 //! | Physical protection | PMP of up to 64 entries, Smepmp | the architecture has none (SEV-SNP's RMP: not) | granule protection: not |
-//! | Tagged addresses | Ssnpm, Smnpm, Smmpm | LAM: not | TBI |
+//! | Tagged addresses | Ssnpm, Smnpm, Smmpm | LAM (config) | TBI |
 //! | Address-space tags | ASID 0 to 16 bits, VMID (config) | PCID, VPID or ASID | ASID 8 or 16, VMID 8 or 16 |
 //! | Fences | SFENCE, HFENCE, Svinval, each operand form | INVLPG, INVPCID, INVEPT, INVVPID, INVLPGA, MOV CR3 with and without bit 63 | TLBI by VA, VAA, ASID, IPA, range, last level, all |
 //! | Memory types | Svpbmt (config) | PAT, PCD and PWT, EPT and NPT types; not MTRRs | MAIR, shareability, FWB, Device alignment faults |

@@ -4,6 +4,7 @@ mod control;
 mod ept;
 mod garbage;
 mod invalidation;
+mod masking;
 mod memory_types;
 mod shadow_stacks;
 mod support;

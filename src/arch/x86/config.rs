@@ -43,6 +43,9 @@ pub struct Config {
     pub pse36: bool,
     /// The bits that MOV to CR4 accepts; any other raises #GP.
     pub cr4: Cr4,
+    /// Whether data addresses can carry tags (CPUID 7.1, EAX 26, LAM): bits 61 and 62 of CR3, reserved otherwise, and
+    /// CR4.LAM_SUP, without effect otherwise, say which.
+    pub lam: bool,
     /// Accessed bits of walks that end in a fault.
     pub accessed_on_fault: AccessedOnFault,
     /// Whether EPT has execute-only entries (IA32_VMX_EPT_VPID_CAP bit 0); else they are misconfigured.
@@ -55,13 +58,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// An Intel processor with every feature that this crate knows, 52 address bits wide.
+    /// An Intel processor with every feature that this crate knows, 52 address bits wide; but for LAM, which would take
+    /// two bits from those that CR3 refuses.
     pub const INTEL: Self = Self {
         vendor: Vendor::Intel,
         maxphyaddr: 52,
         page1gb: true,
         pse36: true,
         cr4: Cr4::all(),
+        lam: false,
         accessed_on_fault: AccessedOnFault::Never,
         ept_execute_only: true,
         ept_page1gb: true,

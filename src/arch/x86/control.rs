@@ -53,6 +53,8 @@ bitflags::bitflags! {
         const CET = 1 << 23;
         /// PKS: protection keys for supervisor pages.
         const PKS = 1 << 24;
+        /// LAM_SUP: tags in supervisor pointers.
+        const LAM_SUP = 1 << 28;
         const _ = !0;
     }
 }
@@ -67,6 +69,10 @@ impl Cr4 {
     pub(super) const ZEN2: Self = Self::from_bits_retain(0x0035_0fff);
     pub(super) const UMIP: Self = Self::from_bits_retain(1 << 11);
 }
+
+/// CR3: tags in user pointers, in bits 62:57 or (where that is clear) 62:48.
+pub(super) const LAM_U57: u64 = 1 << 61;
+pub(super) const LAM_U48: u64 = 1 << 62;
 
 bitflags::bitflags! {
     /// IA32_EFER (SDM Vol. 3A, 2.2.1).
@@ -195,7 +201,8 @@ pub(super) fn apply<P: PteMemory>(
         }
         Control::Cr3(value) => {
             let keep = if registers.cr4.contains(Cr4::PCIDE) { 1 << 63 } else { 0 };
-            refuse_if(value & !keep & !old.config.physical_mask() != 0)?;
+            let lam = if old.config.lam { LAM_U57 | LAM_U48 } else { 0 };
+            refuse_if(value & !keep & !lam & !old.config.physical_mask() != 0)?;
             registers.cr3 = value & !keep;
             load_pdptes = true;
         }

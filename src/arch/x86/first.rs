@@ -182,7 +182,8 @@ pub(super) fn translate<P: PteMemory>(
     access: &Access<Flavor>,
     memory: &mut P,
 ) -> Result<TlbEntry, WalkError<Fault>> {
-    let first = First { x86, context, access, va: super::effective(context.mode, access.va.0) };
+    let va = super::effective(context.mode, context.masking.apply(access.va.0));
+    let first = First { x86, context, access, va };
     if let Some(lower) = &x86.lower {
         let mut tables = GuestTables { lower, x86, linear: Some(access.va), memory };
         let page = first.translate(&mut tables)?;

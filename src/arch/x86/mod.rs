@@ -13,6 +13,7 @@
 //! | `pdpte` | Vol. 3A 4.4.1 | 5.2.3 |
 //! | `rights` | Vol. 3A 4.6 | 5.6 |
 //! | `fault` | Vol. 3A 4.7 | 8.4.2 |
+//! | `masking` | Vol. 3A, "Linear-Address Pre-Processing" (ch. 4 from 2024 on) | |
 //! | `first`, `walk` | Vol. 3A 4.8 | 5.4.2 |
 //! | `memtype` | Vol. 3A 4.9, ch. 12 | 7.8 |
 //! | `invalidate` | Vol. 3A 4.10 | 5.5 |
@@ -25,7 +26,7 @@
 //! that reads all ones there has a bus set up to do so.
 //!
 //! Shadow stacks (CET) are supported as far as translation goes: [`Flavor::ShadowStack`]. Not modelled, and without
-//! effect: linear-address masking (LAM), SGX, the RMP of SEV-SNP, and the EPT and NPT extensions that those files name.
+//! effect: linear-address space separation (LASS), SGX, the RMP of SEV-SNP, and the EPT and NPT extensions that those files name.
 
 mod config;
 mod control;
@@ -34,6 +35,7 @@ mod ept;
 mod fault;
 mod first;
 mod invalidate;
+mod masking;
 mod memtype;
 mod mode;
 mod nested;
@@ -240,16 +242,14 @@ impl Arch for X86 {
 
     #[inline]
     fn lookup(&self, context: &Context, access: &Access<Flavor>) -> Result<Lookup, Fault> {
-        let va = access.va.0;
+        let mut va = access.va.0;
         if context.mode.is_long() {
-            let bits = context.mode.linear_bits();
-            let last = va.wrapping_add(u64::from(access.len.saturating_sub(1)));
-            if !(canonical(va, bits) && canonical(last, bits)) {
-                let va = access.va;
-                return Err(match access.flavor {
-                    Flavor::Stack => Fault::Stack { va },
-                    _ => Fault::GeneralProtection { va },
-                });
+            let (bits, after) = (context.masking.plain_bits, u64::from(access.len.saturating_sub(1)));
+            if !(canonical(va, bits) && canonical(va.wrapping_add(after), bits)) {
+                va = context.masking.unmask(va, after).ok_or(match access.flavor {
+                    Flavor::Stack => Fault::Stack { va: access.va },
+                    _ => Fault::GeneralProtection { va: access.va },
+                })?;
             }
         }
         if context.bare {

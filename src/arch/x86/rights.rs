@@ -8,6 +8,7 @@
 
 use super::control::{Cr0, Cr4, Efer};
 use super::fault::PageFaultCode;
+use super::masking::Masking;
 use super::mode::Mode;
 use super::{Flavor, X86};
 use crate::access::AccessKind;
@@ -108,6 +109,8 @@ pub struct Context {
     keys: u32,
     /// How linear addresses are read.
     pub(super) mode: Mode,
+    /// Which of their bits are tags.
+    pub(super) masking: Masking,
     /// Whether translation is off altogether.
     pub(super) bare: bool,
     /// Whether the access counts as user-mode (SDM 4.6): CPL 3, and not an implicit supervisor access.
@@ -135,6 +138,7 @@ impl Context {
             },
             need: first_need.union(second_need(kind)).bits(),
             mode,
+            masking: Masking::new(x86, mode, kind, flavor),
             bare: mode == Mode::Off && !x86.has_second_stage(),
             user,
         }

@@ -7,6 +7,7 @@
 use super::ept::{EptFormat, EptPte, EptTables};
 use super::fault::Fault;
 use super::first::{self, First, Page};
+use super::masking;
 use super::mode::Paging;
 use super::nested::{Lower, Request};
 use super::npt::NptTables;
@@ -57,6 +58,10 @@ pub(super) struct Extended {
 impl Straight {
     pub(super) fn of(x86: &X86) -> Self {
         let Paging::Long(format @ LongMode { top: 3, .. }) = x86.paging else { return Self::No };
+        // What carries tags is taken apart elsewhere.
+        if masking::is_on(x86) {
+            return Self::No;
+        }
         let Some(lower) = x86.lower else { return Self::Single(Long::new(&format, x86.root)) };
         if x86.root & BEYOND != 0 {
             return Self::No;

@@ -311,7 +311,7 @@ impl Format for Vmsa64 {
 
     /// Encodings that are reserved raise Translation faults just as invalid ones do (D8.3.1), so both are
     /// [`Entry::Absent`]; [`Entry::Reserved`] is an output address beyond the output size (an Address size fault).
-    #[inline]
+    #[inline(always)]
     fn decode(&self, raw: u64, level: u32) -> Entry {
         let kind = raw & (Descriptor::VALID | Descriptor::TABLE).bits();
         let block = kind == Descriptor::VALID.bits();

@@ -260,7 +260,7 @@ macro_rules! caches_of_memory {
 impl<P: PteMemory> PteSource for Direct<'_, P> {
     type Error = Halt;
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, at: PteRef) -> Result<u64, Halt> {
         self.0.read(at).map_err(|_| aborted(at))
     }

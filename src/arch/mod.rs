@@ -181,6 +181,18 @@ pub trait Arch: Copy {
         None
     }
 
+    /// Likewise for walks that are too long to be inlined: those of two stages.
+    #[inline]
+    fn walk_plain_nested<P: PteMemory>(
+        &self,
+        context: &Self::Context,
+        access: &Access<Self::Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        let _ = (context, access, memory);
+        None
+    }
+
     /// Checks the translated physical bytes `pa..pa + len` (physical memory protection), each time they are reached.
     /// Asked with a whole page, it answers whether the page may be reached at every byte.
     ///

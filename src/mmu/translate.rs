@@ -9,10 +9,10 @@ use super::detour::What;
 use super::port::Committing;
 use super::{AccessError, Mmu};
 use crate::access::{Access, AccessKind};
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::Arch;
 use crate::memory::PhysMemory;
-use crate::tlb::{Hit, Line, Side, Tlb, TlbEntry};
+use crate::tlb::{Hit, Key, Line, Side, Tlb, TlbEntry};
 
 /// A translated access, or the part of it that lies in one page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,14 +138,47 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         }
         let mut port = Committing::new(&self.memory, &mut self.tlb, key.space, &mut self.stats.pte_reads);
         let Some(entry) = self.arch.walk_plain(context, access, &mut port) else {
+            return self.straight_nested(access.va, What::of(access), used);
+        };
+        self.fill(access, &key, &entry, used)
+    }
+
+    /// The straight way where one stage does not make a plain walk; two may. Such walks are long: the key is made anew.
+    #[inline(never)]
+    fn straight_nested(
+        &mut self,
+        va: VirtAddr,
+        what: What<A::Flavor>,
+        used: &mut impl FnMut(&TlbEntry),
+    ) -> (Place, Option<Leave>) {
+        let access = what.at(va);
+        let context = self.contexts.of(access.kind);
+        let Some(key) = self.arch.lookup_plain(context, &access) else {
             return (NOWHERE, Some(Leave::Missed));
         };
-        let filled = self.tlb.refill(entry, side(access.kind), &key);
-        let place = Place::of(&entry, key.va);
+        let mut port = Committing::new(&self.memory, &mut self.tlb, key.space, &mut self.stats.pte_reads);
+        let Some(entry) = self.arch.walk_plain_nested(context, &access, &mut port) else {
+            return (NOWHERE, Some(Leave::Missed));
+        };
+        self.fill(&access, &key, &entry, used)
+    }
+
+    /// The end of the straight way after a walk.
+    #[inline(always)]
+    fn fill(
+        &mut self,
+        access: &Access<A::Flavor>,
+        key: &Key,
+        entry: &TlbEntry,
+        used: &mut impl FnMut(&TlbEntry),
+    ) -> (Place, Option<Leave>) {
+        let context = self.contexts.of(access.kind);
+        let filled = self.tlb.refill(*entry, side(access.kind), key);
+        let place = Place::of(entry, key.va);
         let blocked = self.arch.check_physical(context, access, place.pa, place.len(access.len)).is_err();
         self.touched(filled.line);
         self.rippled(filled.ripple);
-        used(&entry);
+        used(entry);
         (place, if blocked { Some(Leave::Blocked) } else { None })
     }
 

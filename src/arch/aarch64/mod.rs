@@ -327,7 +327,27 @@ impl Arch for Aarch64 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        self.straight_walk(context, access, memory)
+        self.full_walk(context, access, memory)
+    }
+
+    #[inline(always)]
+    fn walk_plain<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        self.straight_single(context, access, memory)
+    }
+
+    #[inline]
+    fn walk_plain_nested<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        self.straight_double(context, access, memory)
     }
 
     /// A synchronous external abort. Cores may report one later, as an SError; here it is always precise.

@@ -11,10 +11,10 @@ use super::registers::hcr;
 use super::rights::Rights;
 use super::stage1::First;
 use super::stage2::{Translated, is_device};
-use super::{Aarch64, Context, Fault, Features, Flavor};
+use super::{Aarch64, Context, Features, Flavor};
 use crate::access::Access;
 use crate::addr::low_mask;
-use crate::arch::{Peeking, PteMemory, WalkError};
+use crate::arch::{Peeking, PteMemory};
 use crate::radix::{Behind, Entries, Page, straight};
 use crate::tlb::TlbEntry;
 
@@ -151,55 +151,37 @@ impl<const LEVELS: u32, const ROOT: u32> crate::radix::Straight for Usual<LEVELS
 }
 
 impl Aarch64 {
-    /// [`Arch::walk`](crate::arch::Arch::walk): by the straight walk that the registers allow, if it is usual; else by
-    /// [`full_walk`](Self::full_walk).
+    /// What [`full_walk`](Self::full_walk) would find, if it is a usual walk of one stage.
+    #[inline(always)]
+    pub(super) fn straight_single<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        let request = Request::new(self, context, access);
+        match request.half.route {
+            Route::Single3 => request.single::<3, P>(memory),
+            Route::Single4 => request.single::<4, P>(memory),
+            _ => None,
+        }
+    }
+
+    /// Likewise of two.
     #[inline]
-    pub(super) fn straight_walk<P: PteMemory>(
+    pub(super) fn straight_double<P: PteMemory>(
         &self,
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Result<TlbEntry, WalkError<Fault>> {
-        match self.straight[access.va.0 as usize >> 55 & 1].route {
-            Route::None => self.full_walk(context, access, memory),
-            Route::Single3 => self.single::<3, P>(context, access, memory),
-            Route::Single4 => self.single::<4, P>(context, access, memory),
-            Route::Double33 => self.double::<3, 3, P>(context, access, memory),
-            Route::Double34 => self.double::<3, 4, P>(context, access, memory),
-            Route::Double43 => self.double::<4, 3, P>(context, access, memory),
-            Route::Double44 => self.double::<4, 4, P>(context, access, memory),
-        }
-    }
-
-    #[inline(never)]
-    fn single<const LEVELS: u32, P: PteMemory>(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        memory: &mut P,
-    ) -> Result<TlbEntry, WalkError<Fault>> {
-        match Request::new(self, context, access).single::<LEVELS, P>(memory) {
-            Some(entry) => {
-                memory.peeked(u64::from(LEVELS));
-                Ok(entry)
-            }
-            None => self.full_walk(context, access, memory),
-        }
-    }
-
-    #[inline(never)]
-    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(
-        &self,
-        context: &Context,
-        access: &Access<Flavor>,
-        memory: &mut P,
-    ) -> Result<TlbEntry, WalkError<Fault>> {
-        match Request::new(self, context, access).double::<LEVELS, LEVELS2, P>(memory) {
-            Some(entry) => {
-                memory.peeked(u64::from(LEVELS * (LEVELS2 + 1) + LEVELS2));
-                Ok(entry)
-            }
-            None => self.full_walk(context, access, memory),
+    ) -> Option<TlbEntry> {
+        let request = Request::new(self, context, access);
+        match request.half.route {
+            Route::Double33 => request.double::<3, 3, P>(memory),
+            Route::Double34 => request.double::<3, 4, P>(memory),
+            Route::Double43 => request.double::<4, 3, P>(memory),
+            Route::Double44 => request.double::<4, 4, P>(memory),
+            _ => None,
         }
     }
 }
@@ -225,10 +207,15 @@ impl<'a> Request<'a> {
         Self { core, half: &core.straight[usize::from(upper)], right, va, need }
     }
 
-    /// The entry, if it permits the access. All marks are there, so that is what the walk would say.
+    /// The entry, which so many descriptors led to, if it permits the access. All marks are there, so that is what the
+    /// walk would say.
     #[inline(always)]
-    fn permitted(&self, entry: TlbEntry) -> Option<TlbEntry> {
-        (self.need & !entry.rights == 0).then_some(entry)
+    fn permitted<P: PteMemory>(&self, entry: TlbEntry, read: u32, memory: &mut P) -> Option<TlbEntry> {
+        if self.need & !entry.rights != 0 {
+            return None;
+        }
+        memory.peeked(u64::from(read));
+        Some(entry)
     }
 
     /// Stage 1, its descriptors read from `entries`.
@@ -258,14 +245,15 @@ impl<'a> Request<'a> {
     }
 
     #[inline(always)]
-    fn single<const LEVELS: u32, P: PteMemory>(&self, memory: &P) -> Option<TlbEntry> {
+    fn single<const LEVELS: u32, P: PteMemory>(&self, memory: &mut P) -> Option<TlbEntry> {
         let (first, page) = self.first::<LEVELS, _>(Peeking(memory))?;
-        self.permitted(self.core.entry(self.va, page.address(self.va), &first, self.right, None))
+        let entry = self.core.entry(self.va, page.address(self.va), &first, self.right, None);
+        self.permitted(entry, LEVELS, memory)
     }
 
-    #[inline(always)]
-    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(&self, memory: &P) -> Option<TlbEntry> {
-        let Self { core, half, right, va, .. } = *self;
+    #[inline(never)]
+    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(self, memory: &mut P) -> Option<TlbEntry> {
+        let Self { core, half, right, va, .. } = self;
         let table = core.regime.stage2.as_ref()?;
         let Tables { root, mask } = half.second;
         let entries = Peeking(memory);
@@ -284,6 +272,7 @@ impl<'a> Request<'a> {
             raw: found.raw,
             rights: Rights::second_stage(found.raw, core.config.has(Features::XNX)),
         };
-        self.permitted(core.entry(va, ipa, &first, right, Some((table, &second))))
+        let entry = core.entry(va, ipa, &first, right, Some((table, &second)));
+        self.permitted(entry, LEVELS * (LEVELS2 + 1) + LEVELS2, memory)
     }
 }

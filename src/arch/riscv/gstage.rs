@@ -14,7 +14,7 @@ use super::csr::Mode;
 use super::pte::{Sv, Sv32, Sv39, Sv48, Sv57};
 use super::rights::{Need, Use};
 use super::walk::{Ask, Found, Physical, Tables, Trouble, entry, plain_address, stage, untranslated};
-use super::{Fault, Flavor, Riscv, straight};
+use super::{Fault, Flavor, Riscv};
 use crate::access::{Access, AccessKind};
 use crate::arch::{FaultClass, PteMemory, WalkError};
 use crate::radix::{Leaf, PteRef, PteSource, Stage, Subtable};
@@ -168,20 +168,6 @@ pub(super) fn translate<P: PteMemory>(
 /// Two stages of so many levels each, without PMP: what a guest mostly runs on.
 #[inline(never)]
 pub(super) fn double<const LEVELS: u32, P: PteMemory>(
-    hart: &Riscv,
-    context: &Context,
-    access: &Access<Flavor>,
-    memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
-    match straight::double::<LEVELS, P>(hart, context, access, memory) {
-        Some(entry) => Ok(entry),
-        None => stepwise::<LEVELS, P>(hart, context, access, memory),
-    }
-}
-
-/// The same, whatever is met on the way.
-#[inline(never)]
-fn stepwise<const LEVELS: u32, P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,

@@ -104,17 +104,13 @@ pub(super) fn single<const LEVELS: u32, P: PteMemory>(
 }
 
 /// Two stages of so many levels each, without PMP.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn double<const LEVELS: u32, P: PteMemory>(
     hart: &Riscv,
     context: &Context,
     access: &Access<Flavor>,
     memory: &mut P,
 ) -> Option<TlbEntry> {
-    // Sv32 has other entries.
-    if LEVELS == 2 {
-        return None;
-    }
     let (root, entries) = (hart.hgatp.root, Peeking(memory));
     // What the second stage cannot translate is not for here, be it the first table, another, or the page.
     let beyond = !low_mask(Sv::<LEVELS, 2>::VA_BITS - 2) & low_mask(54);

@@ -178,6 +178,21 @@ impl Arch for Riscv {
     }
 
     #[inline]
+    fn walk_plain_nested<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        match context.route {
+            Route::Sv39x4 => straight::double::<3, P>(self, context, access, memory),
+            Route::Sv48x4 => straight::double::<4, P>(self, context, access, memory),
+            Route::Sv57x4 => straight::double::<5, P>(self, context, access, memory),
+            _ => None,
+        }
+    }
+
+    #[inline]
     fn check_physical(
         &self,
         context: &Context,

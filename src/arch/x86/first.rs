@@ -37,11 +37,14 @@ impl First<'_> {
     #[inline(always)]
     pub(super) fn page(&self, found: &radix::Page) -> Option<Page> {
         let rights = Rights::of_leaf(found.raw, found.limits);
-        self.context.first_stage_permits(rights).then(|| self.of_leaf(found.base, 12, found.raw, 0, rights))
+        if !self.context.first_stage_permits(rights) {
+            return None;
+        }
+        Some(self.of_leaf(found.base, 12, found.raw, 0, rights))
     }
 
     /// The page at `base` whose leaf `raw` of `level` grants `rights`.
-    #[inline]
+    #[inline(always)]
     fn of_leaf(&self, base: u64, size_bits: u32, raw: u64, level: u32, rights: Rights) -> Page {
         Page {
             base,
@@ -149,7 +152,7 @@ impl First<'_> {
     }
 
     /// What the TLB keeps of the first stage alone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn single(&self, page: &Page) -> TlbEntry {
         TlbEntry { pa: page.base, gpa: page.base, ..self.entry(page, page.size_bits) }
     }

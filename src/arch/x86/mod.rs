@@ -270,7 +270,27 @@ impl Arch for X86 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Result<TlbEntry, WalkError<Fault>> {
-        straight::translate(self, context, access, memory)
+        first::translate(self, context, access, memory)
+    }
+
+    #[inline(always)]
+    fn walk_plain<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        straight::single(self, context, access, memory)
+    }
+
+    #[inline]
+    fn walk_plain_nested<P: PteMemory>(
+        &self,
+        context: &Context,
+        access: &Access<Flavor>,
+        memory: &mut P,
+    ) -> Option<TlbEntry> {
+        straight::double(self, context, access, memory)
     }
 
     fn bus_fault(&self, _: &Context, _: &Access<Flavor>, _: BusError) -> Option<Fault> {

@@ -5,8 +5,7 @@
 //! one changes.
 
 use super::ept::{EptFormat, EptPte, EptTables};
-use super::fault::Fault;
-use super::first::{self, First, Page};
+use super::first::{First, Page};
 use super::masking;
 use super::mode::Paging;
 use super::nested::{Lower, Request};
@@ -15,7 +14,7 @@ use super::pte::{self, ADDRESS, LongMode, Pte};
 use super::rights::{Context, Rights};
 use super::{Flavor, X86};
 use crate::access::Access;
-use crate::arch::{Peeking, PteMemory, WalkError};
+use crate::arch::{Peeking, PteMemory};
 use crate::radix::{self, Behind, Entries, straight};
 use crate::tlb::TlbEntry;
 
@@ -196,38 +195,35 @@ impl radix::Straight for ExtendedWalk {
     }
 }
 
-/// Translates `access` through all its stages; see [`Arch::walk`](crate::arch::Arch::walk).
-#[inline]
-pub(super) fn translate<P: PteMemory>(
+/// What [`first::translate`](super::first::translate) would find, if it is a usual walk of one stage.
+#[inline(always)]
+pub(super) fn single<P: PteMemory>(
     x86: &X86,
     context: &Context,
     access: &Access<Flavor>,
     memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
-    match &x86.straight {
-        Straight::No => first::translate(x86, context, access, memory),
-        Straight::Single(_) => single(x86, context, access, memory),
-        Straight::OverEpt(..) => over_ept(x86, context, access, memory),
-        Straight::OverNpt(..) => over_npt(x86, context, access, memory),
-    }
+) -> Option<TlbEntry> {
+    let Straight::Single(tables) = &x86.straight else { return None };
+    let first = First { x86, context, access, va: access.va.0 };
+    let (page, _) = find(&first, tables, Peeking(memory))?;
+    memory.peeked(4);
+    Some(first.single(&page))
 }
 
-/// One stage.
-#[inline(never)]
-fn single<P: PteMemory>(
+/// Likewise of two.
+#[inline]
+pub(super) fn double<P: PteMemory>(
     x86: &X86,
     context: &Context,
     access: &Access<Flavor>,
     memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
+) -> Option<TlbEntry> {
     let first = First { x86, context, access, va: access.va.0 };
-    let done = match &x86.straight {
-        Straight::Single(tables) => find(&first, tables, Peeking(memory)),
-        _ => None,
-    };
-    let Some((page, _)) = done else { return first::translate(x86, context, access, memory) };
-    memory.peeked(4);
-    Ok(first.single(&page))
+    match &x86.straight {
+        Straight::OverEpt(guest, host) => over_ept(first, guest, host, memory),
+        Straight::OverNpt(guest, host, tables) => over_npt(first, guest, host, tables, memory),
+        Straight::No | Straight::Single(_) => None,
+    }
 }
 
 /// The first stage of any number, and where it maps the address.
@@ -240,58 +236,39 @@ fn find<E: Entries>(first: &First<'_>, tables: &Long, entries: E) -> Option<(Pag
 
 #[inline(never)]
 fn over_ept<P: PteMemory>(
-    x86: &X86,
-    context: &Context,
-    access: &Access<Flavor>,
+    first: First<'_>,
+    guest: &Long,
+    host: &Extended,
     memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
-    let first = First { x86, context, access, va: access.va.0 };
-    let Some(entry) = find_over_ept(&first, memory) else {
-        return first::translate(x86, context, access, memory);
-    };
-    memory.peeked(24);
-    Ok(entry)
-}
-
-#[inline(always)]
-fn find_over_ept<P: PteMemory>(first: &First<'_>, memory: &P) -> Option<TlbEntry> {
-    let Straight::OverEpt(guest, host) = &first.x86.straight else { return None };
+) -> Option<TlbEntry> {
     let (root, entries) = (host.tables.root, Peeking(memory));
     let format = host.needing(host.read_above, host.read_page);
-    let (page, gpa) = find(first, guest, Behind { format, root, entries })?;
+    let (page, gpa) = find(&first, guest, Behind { format, root, entries })?;
     let request = Request::at_last(first.access, gpa, page.rights);
     let found = straight(host.marked(request.writes()), root, gpa, entries)?;
     let granted = host.tables.granted(found.raw & found.limits, &request)?;
     let mapped = host.tables.mapped(found.base, 12, found.raw, granted, &request);
+    memory.peeked(24);
     Some(first.combined(&page, gpa, &mapped))
 }
 
 #[inline(never)]
 fn over_npt<P: PteMemory>(
-    x86: &X86,
-    context: &Context,
-    access: &Access<Flavor>,
+    first: First<'_>,
+    guest: &Long,
+    host: &Long,
+    tables: &NptTables,
     memory: &mut P,
-) -> Result<TlbEntry, WalkError<Fault>> {
-    let first = First { x86, context, access, va: access.va.0 };
-    let Some(entry) = find_over_npt(&first, memory) else {
-        return first::translate(x86, context, access, memory);
-    };
-    memory.peeked(24);
-    Ok(entry)
-}
-
-#[inline(always)]
-fn find_over_npt<P: PteMemory>(first: &First<'_>, memory: &P) -> Option<TlbEntry> {
-    let Straight::OverNpt(guest, host, tables) = &first.x86.straight else { return None };
+) -> Option<TlbEntry> {
     let (root, entries) = (host.root, Peeking(memory));
     // A read of a guest's table counts as a write, and a guest's every access as a user's.
     let above = Pte::PRESENT.union(Pte::ACCESSED).union(Pte::USER).union(Pte::WRITE);
     let format = host.needing(above, above.union(Pte::DIRTY));
-    let (page, gpa) = find(first, guest, Behind { format, root, entries })?;
+    let (page, gpa) = find(&first, guest, Behind { format, root, entries })?;
     let request = Request::at_last(first.access, gpa, page.rights);
     let found = straight(host.marked(request.writes()), root, gpa, entries)?;
     let granted = NptTables::granted(Rights::of_leaf(found.raw, found.limits), &request)?;
     let mapped = tables.mapped(found.base, 12, found.raw, granted, &request);
+    memory.peeked(24);
     Some(first.combined(&page, gpa, &mapped))
 }

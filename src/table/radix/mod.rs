@@ -1,10 +1,11 @@
 //! The radix table: edits every format that can encode its entries.
 //!
-//! Single pages (`single`) go down the table once. What is new is built aside and linked by one compare-and-swap;
-//! what is unmapped is unlinked at the highest table that it leaves empty. Ranges (`range`, which is `fill` for
-//! mapping and `rewrite` for the rest; `visit` for reading) go down each table once and move entries in runs (`raw`).
-//! All speak of *tables* by their physical address and of *entries* by [`PteRef`]; how an entry is cut into bits is
-//! the format's business alone.
+//! Single pages (`single`) begin with the walk that the hardware's side does and end with one compare-and-swap; what is
+//! new is built aside and linked by that one. Ranges (`range`, which is `fill` for mapping and `rewrite` for the rest;
+//! `visit` for reading) go down each table once and move entries in runs (`run`), looking at runs of usual or `even`
+//! leaves as a whole. What they are to store waits in `changes`; a table that they empty or cover is `unlinked` without a
+//! look at what it maps. All speak of *tables* by their physical address and of *entries* by [`PteRef`]; how an entry is
+//! cut into bits is the format's business alone.
 
 mod changes;
 mod even;

@@ -2,7 +2,7 @@
 
 use super::config::{Config, Leaves};
 use crate::addr::{PhysAddr, low_mask};
-use crate::radix::{Encode, EncodeError, Entry, Format, Perms};
+use crate::radix::{Encode, EncodeError, Entry, Format, LeafTest, Perms};
 
 /// Pages have 4 offset bits at least, so no format has more levels than this.
 const MAX_LEVELS: usize = 60;
@@ -216,6 +216,20 @@ impl Encode for CustomFormat {
         }
         let flags = self.all_flags();
         Ok(raw & !flags | (self.flag_bits(perms)? ^ self.inverted) & flags)
+    }
+
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        // What makes a page of it: a flag, or one of the rights.
+        let makes = match (self.any_right, level) {
+            (true, _) => *self.flags.get(..3)?.iter().find(|&&right| right != 0)?,
+            (false, 0) => 0,
+            (false, _) => Some(self.leaf).filter(|&leaf| leaf != 0)?,
+        };
+        let field = |number: u64| (number & self.frame_mask) << self.frame_low;
+        let below = field(low_mask(self.shift(level)) >> self.page_bits);
+        let set = self.valid | makes;
+        let mask = set | self.reserved | below;
+        Some(LeafTest { mask, value: set & !self.inverted, address: field(u64::MAX) })
     }
 
     fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {

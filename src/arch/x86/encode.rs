@@ -308,6 +308,13 @@ impl Encode for EptFormat {
         Ok(kept | flags.bits())
     }
 
+    /// Readable 4 KiB pages of ordinary memory.
+    fn usual_leaf(&self, level: u32) -> Option<LeafTest> {
+        let value = EptPte::READ.bits() | WRITE_BACK;
+        let test = LeafTest { mask: self.high | value | MEMORY_TYPE, value, address: ADDRESS };
+        (level == 0).then_some(test)
+    }
+
     fn reshape(&self, raw: u64, _level: u32, base: PhysAddr, to: u32) -> Result<u64, EncodeError> {
         let page = self.encode_leaf(base, to, Perms::READ | Perms::USER)? & (ADDRESS | EptPte::LARGE.bits());
         Ok(raw & !(ADDRESS | EptPte::LARGE.bits()) | page)

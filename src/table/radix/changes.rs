@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::raw::put;
-use super::run::{RUN, Rise, Run, store};
+use super::run::{Rise, Run, store};
 use crate::access::Width;
 use crate::memory::PhysMemory;
 use crate::radix::PteRef;
@@ -35,6 +35,11 @@ struct Change {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values {
     Rise(Rise),
+    /// What stands there, the bits `mask` aside, which are `value` in each.
+    Bits {
+        mask: u64,
+        value: u64,
+    },
     /// What is saved from this place on.
     Saved(usize),
 }
@@ -98,6 +103,12 @@ impl Change {
         match values {
             Values::Rise(rise) if self.count == 1 => put(memory, self.at, rise.first),
             Values::Rise(rise) => store(memory, self.at, maker.make(self.at, rise, self.count)),
+            Values::Bits { mask, value } => {
+                let run = maker.run(self.at);
+                run.load(memory, self.at, self.count)?;
+                run.write(mask, value, self.count);
+                run.store(memory, self.at, self.count)
+            }
             Values::Saved(place) => {
                 let saved = saved.get(place..).unwrap_or_default();
                 store(memory, self.at, saved.get(..self.count * wide).unwrap_or(saved))
@@ -106,19 +117,32 @@ impl Change {
     }
 }
 
-/// Makes rises, keeping the last with its length: what edits store is often the same over and over.
+/// Where stores are made, and the rise made last, with its length: what edits store is often the same over and over.
 #[derive(Default, Debug)]
-struct Maker(Option<Box<(Run, Rise, usize)>>);
+struct Maker {
+    run: Option<Box<Run>>,
+    made: Option<(Rise, usize)>,
+}
 
 impl Maker {
     fn make(&mut self, at: PteRef, rise: Rise, count: usize) -> &[u8] {
-        let width = Width::from_bytes(at.bytes).unwrap_or(Width::W8);
-        let (run, made, long) =
-            &mut **self.0.get_or_insert_with(|| Box::new((Run::new(width), Rise::flat(0), RUN)));
-        if *made != rise || *long < count {
+        let made = self.made.filter(|&(made, long)| made == rise && long >= count);
+        let Self { run, made: last } = self;
+        let run = run.get_or_insert_with(|| new_run(at));
+        if made.is_none() {
             run.rise(rise, count);
-            (*made, *long) = (rise, count);
+            *last = Some((rise, count));
         }
         run.bytes(count)
     }
+
+    /// A run for any use.
+    fn run(&mut self, at: PteRef) -> &mut Run {
+        self.made = None;
+        self.run.get_or_insert_with(|| new_run(at))
+    }
+}
+
+fn new_run(at: PteRef) -> Box<Run> {
+    Box::new(Run::new(Width::from_bytes(at.bytes).unwrap_or(Width::W8)))
 }

@@ -76,19 +76,6 @@ impl Even {
         let even = size_bits == shift && format.decode(last, level) == end && run.rises(rise, count);
         even.then_some(Self { rise, base, perms })
     }
-
-    /// What a change of flags, which knows nothing of addresses, makes of the run.
-    pub(super) fn map<E>(
-        &self,
-        count: usize,
-        mut change: impl FnMut(u64) -> Result<u64, E>,
-    ) -> Result<Option<Rise>, E> {
-        let further = (count as u64).saturating_sub(1);
-        let (first, second) = (change(self.rise.get(0))?, change(self.rise.get(1))?);
-        let rise = Rise { first, step: second.wrapping_sub(first) };
-        let ends = rise.get(further) == change(self.rise.get(further))?;
-        Ok((ends && (rise.step == self.rise.step || rise.step == 0)).then_some(rise))
-    }
 }
 
 /// What was made of the last leaf's flags, all that is not its page's place: most leaves differ from those around them

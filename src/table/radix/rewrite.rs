@@ -1,10 +1,10 @@
 //! Unmapping and protecting a range: leaves are rewritten in runs, large pages split at the range's ends, and tables
 //! that a range covers dropped without a look at what they map.
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 use super::changes::Values;
-use super::even::{Even, Known, Step};
+use super::even::Known;
 use super::range::{Edit, Span};
 use super::raw::{entries, is_empty, read};
 use super::run::{RUN, Rise, Run, runs, width};
@@ -64,10 +64,8 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let (first, last) = (self.index(level, span.first), self.index(level, span.last));
         let mut done = Done::default();
         let mut run = Run::new(width(&self.format));
-        let mut step = Step::default();
         for (start, count) in runs(first..last + 1) {
-            let part =
-                self.rewrite_run::<DROP>((table, level), (start, count), span, (&mut run, &mut step), leaf)?;
+            let part = self.rewrite_run::<DROP>((table, level), (start, count), span, &mut run, leaf)?;
             done.changed |= part.changed;
             done.left |= part.left;
         }
@@ -121,7 +119,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         (table, level): (u64, u32),
         (start, count): (u64, usize),
         span: Span,
-        (run, step): (&mut Run, &mut Step),
+        run: &mut Run,
         leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
     ) -> Result<Done, EditError> {
         let format = self.format;
@@ -133,7 +131,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         // Only the ends of the span can cover less than their entry.
         let ends = [span.first, span.last].map(|end| span.part(end, shift));
         if level == 0 || ends.into_iter().all(|end| end.is_whole(shift)) {
-            let done = self.rewrite_leaves::<DROP>(at, run, count, step, leaf)?;
+            let done = self.rewrite_leaves::<DROP>(at, run, count, leaf)?;
             if let Some(done) = done {
                 return Ok(done);
             }
@@ -189,45 +187,41 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         Ok(done)
     }
 
-    /// Rewrites the first `count` entries of a run at once, if they are all usual leaves, or differ by their pages alone.
+    /// Rewrites the first `count` entries of a run at once, if they are usual leaves that all change alike.
     fn rewrite_leaves<const DROP: bool>(
         &mut self,
         at: PteRef,
         run: &mut Run,
         count: usize,
-        step: &mut Step,
         leaf: &mut impl FnMut(&F, u64, u32) -> Result<u64, EncodeError>,
     ) -> Result<Option<Done>, EditError> {
         let (format, level) = (self.format, at.level);
-        let nothing = Rise::flat(format.absent(level));
-        if DROP && format.usual_leaf(level).is_some_and(|test| run.passes(test, count)) {
+        let Some(test) = format.usual_leaf(level) else { return Ok(None) };
+        let Some(varying) = run.passes(test, count) else { return Ok(None) };
+        if DROP {
             let old = self.changes.save(run, count);
-            self.changes.add(at, count, old, Values::Rise(nothing));
+            self.changes.add(at, count, old, Values::Rise(Rise::flat(format.absent(level))));
             return Ok(Some(Done { changed: true, ..Done::default() }));
         }
-        if let Some(even) = Even::decode(&format, level, run, count, step) {
-            if let Some(new) = even.map(count, |raw| leaf(&format, raw, level))? {
-                let changed = new != even.rise;
-                if changed {
-                    self.changes.add(at, count, Values::Rise(even.rise), Values::Rise(new));
-                }
-                return Ok(Some(Done { changed, left: new != nothing, emptied: false }));
+        // Which bits change, and what they become.
+        let mut change = |raw| leaf(&format, raw, level).map(|new| (raw ^ new, new & (raw ^ new)));
+        let (mask, value) = change(run.get(0))?;
+        if varying & !test.address != 0 {
+            let mut known = Known::new(test);
+            let differs = run.visit(count, |raw| match known.get(raw, || change(raw)) {
+                Ok(same) if same == (mask, value) => ControlFlow::Continue(()),
+                differs => ControlFlow::Break(differs.map(drop)),
+            });
+            if let ControlFlow::Break(differs) = differs {
+                differs?;
+                return Ok(None);
             }
         }
-        let Some(test) = format.usual_leaf(level).filter(|&test| !DROP && run.passes(test, count)) else {
-            return Ok(None);
-        };
-        let old = self.changes.save(run, count);
-        let mut known = Known::new(test);
-        let changed = run.change(count, |raw| {
-            let new = known.get(raw, || leaf(&format, raw, level).map(|new| new & !test.address));
-            new.map(|flags| raw & test.address | flags)
-        })?;
-        if changed {
-            let new = self.changes.save(run, count);
-            self.changes.add(at, count, old, new);
+        if mask != 0 {
+            let old = Values::Bits { mask, value: mask & !value };
+            self.changes.add(at, count, old, Values::Bits { mask, value });
         }
-        Ok(Some(Done { changed, left: true, emptied: false }))
+        Ok(Some(Done { changed: mask != 0, left: true, emptied: false }))
     }
 
     /// The leaf of one entry by itself: several entries that form one page of which the span covers only some are
@@ -316,11 +310,7 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
         let mut run = Run::new(width(&format));
         for (start, count) in runs(0..entries) {
             run.load(self.memory, self.entry(table, level, start), count)?;
-            let pages = match format.usual_leaf(level) {
-                Some(test) => run.passes(test, count),
-                None => Even::decode(&format, level, &mut run, count, &mut Step::default()).is_some(),
-            };
-            if pages {
+            if format.usual_leaf(level).is_some_and(|test| run.passes(test, count).is_some()) {
                 continue;
             }
             if level == 1 {

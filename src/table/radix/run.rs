@@ -160,23 +160,25 @@ impl Run {
         count == 0 || first == raw & width.mask() && bytes.get(wide..) == bytes.get(..rest)
     }
 
-    /// Whether each of the first `count` entries passes `test`.
+    /// Where each of the first `count` entries passes `test`, the bits that are not the same in all of them.
     #[expect(clippy::useless_conversion, reason = "one of the four widths is that of the test")]
     #[inline]
-    pub(super) fn passes(&mut self, test: LeafTest, count: usize) -> bool {
+    pub(super) fn passes(&mut self, test: LeafTest, count: usize) -> Option<u64> {
         let LeafTest { mask, value, .. } = test;
+        if self.get(0) & mask != value {
+            return None;
+        }
         by_width!(self.width, |Int, WIDE| {
             // What every entry has, and what any of them has.
             let (mut every, mut any) = (Int::MAX, 0);
-            if self.get(0) & mask == value {
-                for bytes in self.bytes(count).chunks_exact(WIDE) {
-                    let mut entry = [0; WIDE];
-                    entry.copy_from_slice(bytes);
-                    every &= Int::from_le_bytes(entry);
-                    any |= Int::from_le_bytes(entry);
-                }
+            for bytes in self.bytes(count).chunks_exact(WIDE) {
+                let mut entry = [0; WIDE];
+                entry.copy_from_slice(bytes);
+                every &= Int::from_le_bytes(entry);
+                any |= Int::from_le_bytes(entry);
             }
-            u64::from(every) & value == value && u64::from(any) & mask == value
+            let passes = u64::from(every) & value == value && u64::from(any) & mask == value;
+            passes.then_some(u64::from(every ^ any))
         })
     }
 
@@ -197,24 +199,17 @@ impl Run {
         ControlFlow::Continue(())
     }
 
-    /// Makes of each of the first `count` entries what `change` makes of it; whether that is another for any of them.
+    /// Makes the bits `mask` of each of the first `count` entries read `value`.
     #[inline]
-    pub(super) fn change<E>(
-        &mut self,
-        count: usize,
-        mut change: impl FnMut(u64) -> Result<u64, E>,
-    ) -> Result<bool, E> {
+    pub(super) fn write(&mut self, mask: u64, value: u64, count: usize) {
         by_width!(self.width, |Int, WIDE| {
-            let mut differs = 0;
+            let (keep, value) = (!mask as Int, value as Int);
             for bytes in self.bytes(count).chunks_exact_mut(WIDE) {
-                let mut entry = [0; 8];
-                entry[..WIDE].copy_from_slice(bytes);
-                let (old, new) = (u64::from_le_bytes(entry), change(u64::from_le_bytes(entry))?);
-                differs |= old ^ new;
-                bytes.copy_from_slice(&(new as Int).to_le_bytes());
+                let mut entry = [0; WIDE];
+                entry.copy_from_slice(bytes);
+                bytes.copy_from_slice(&(Int::from_le_bytes(entry) & keep | value).to_le_bytes());
             }
-            Ok(differs != 0)
-        })
+        });
     }
 }
 

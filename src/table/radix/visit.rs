@@ -48,7 +48,7 @@ impl<F: Encode> RadixTable<F> {
                 }
                 continue;
             }
-            if let Some(test) = format.usual_leaf(level).filter(|&test| run.passes(test, count)) {
+            if let Some(test) = format.usual_leaf(level).filter(|&test| run.passes(test, count).is_some()) {
                 let size = PageSize::from_bits(shift).unwrap_or(PageSize::SIZE_4K);
                 let mut known = Known::new(test);
                 let seen = run.visit(count, |raw| {

@@ -12,6 +12,8 @@ mod edges;
 mod formats;
 #[path = "editing/model.rs"]
 mod model;
+#[path = "editing/moments.rs"]
+mod moments;
 #[path = "editing/pool.rs"]
 mod pool;
 #[path = "editing/splits.rs"]

@@ -9,13 +9,15 @@
 //!   +----------+                   +-------------------------------+ 16
 //!    2^n, 8 bytes each             | link to the next, or 0        |
 //!                                  +-------------------------------+ 24
-//!                                  | ASID                          |
+//!                                  | chain's number          | ASID |
 //!                                  +-------------------------------+
 //! ```
 //!
 //! A node may be taken for another page while some hart walks through it. A walk therefore reads the tag again after
-//! the entry, and begins anew if it changed: the count in the tag, in the bits below a page address, goes up with
-//! every use of the node, so that the same page in the same node is not mistaken for no change.
+//! the entry, or the link, and begins anew if it changed: the count in the tag, in the bits below a page address, goes up
+//! with every use of the node, so that the same page in the same node is not mistaken for no change. A node that was
+//! taken for another chain before the walk came to it says so by the chain's number. (In the same chain it stands in
+//! front, and all that stays comes after it.)
 
 use crate::access::Width;
 use crate::addr::{Asid, PhysAddr, VirtAddr, low_mask};
@@ -35,6 +37,8 @@ const MAX_CHAIN: u32 = 4096;
 const MAX_RACES: u32 = 1 << 10;
 
 const VALID: u64 = 1;
+/// Where a chain's number stands above the ASID.
+const CHAIN_SHIFT: u32 = 16;
 
 /// The walking half of a [`HashedTable`](super::HashedTable) or [`InvertedTable`](super::InvertedTable): the chains
 /// of one address space.
@@ -72,7 +76,7 @@ const fn next(node: u64) -> PteRef {
     word(node.wrapping_add(16))
 }
 
-const fn asid(node: u64) -> PteRef {
+const fn owner(node: u64) -> PteRef {
     word(node.wrapping_add(24))
 }
 
@@ -81,44 +85,55 @@ impl<F: Encode> Chains<F> {
         self.format.shift(0)
     }
 
-    /// The first link of the chain that would hold the page at `va`.
-    fn head(&self, va: VirtAddr) -> PteRef {
+    /// The chain that would hold the page at `va`.
+    fn chain(&self, va: VirtAddr) -> u64 {
         let key = (va.0 >> self.page_bits()) ^ u64::from(self.asid.0).rotate_right(16);
         // Fibonacci hashing: the top bits of a product with 2^64 over the golden ratio.
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let index = hash.checked_shr(64 - self.bits).unwrap_or(0);
-        word(self.heads.0.wrapping_add(index * HEAD))
+        hash.checked_shr(64 - self.bits).unwrap_or(0)
+    }
+
+    /// The first link of a chain.
+    fn head(&self, chain: u64) -> PteRef {
+        word(self.heads.0.wrapping_add(chain * HEAD))
+    }
+
+    /// What the last word of this space's nodes in a chain says.
+    fn owner(&self, chain: u64) -> u64 {
+        chain << CHAIN_SHIFT | u64::from(self.asid.0)
     }
 
     /// Finds the node of the page that holds `va`; `Absent` with the place of the last link where there is none.
     pub(super) fn search<S: PteSource>(&self, va: VirtAddr, source: &mut S) -> Result<Found, Stop<S::Error>> {
         let mut load = |at: PteRef| source.read(at).map_err(|error| Stop::Source { at, error });
-        let mask = low_mask(self.page_bits());
-        let mut link = self.head(va);
+        let (chain, mask) = (self.chain(va), low_mask(self.page_bits()));
+        let mut link = self.head(chain);
+        let mut raw = load(link)?;
         let mut races = 0;
         for _ in 0..MAX_CHAIN {
-            let raw = load(link)?;
             if raw & VALID == 0 {
                 return Err(Stop::Absent { at: link, raw, limits: 0 });
             }
             let node = raw & !VALID;
             let mark = load(tag(node))?;
-            let here = mark & VALID != 0 && (mark ^ va.0) & !mask == 0;
-            if here && load(asid(node))? == u64::from(self.asid.0) {
-                let raw = load(pte(node))?;
-                if load(tag(node))? == mark {
-                    return Ok(Found { node, link, tag: mark, raw });
+            let owner = load(owner(node))?;
+            let here = (mark ^ va.0) & !mask == 0 && owner == self.owner(chain);
+            let word = load(if here { pte(node) } else { next(node) })?;
+            // A node that is nobody's, or of another chain, or was taken for another page meanwhile leads elsewhere.
+            let stayed = mark & VALID != 0 && owner >> CHAIN_SHIFT == chain && load(tag(node))? == mark;
+            match (stayed, here) {
+                (true, true) => return Ok(Found { node, link, tag: mark, raw: word }),
+                (true, false) => (link, raw) = (next(node), word),
+                (false, _) => {
+                    races += 1;
+                    if races == MAX_RACES {
+                        break;
+                    }
+                    link = self.head(chain);
+                    raw = load(link)?;
                 }
-                races += 1;
-                if races == MAX_RACES {
-                    break;
-                }
-                link = self.head(va);
-            } else {
-                link = next(node);
             }
         }
-        let raw = load(link)?;
         Err(Stop::Reserved { at: link, raw, limits: 0 })
     }
 
@@ -168,11 +183,11 @@ impl<F: Encode> Chains<F> {
         va: VirtAddr,
         raw: u64,
     ) -> Result<(), EditError> {
-        let head = self.head(va);
-        let mask = low_mask(self.page_bits());
+        let (chain, mask) = (self.chain(va), low_mask(self.page_bits()));
+        let head = self.head(chain);
         let count = read(memory, tag(node))? & mask & !VALID;
         put(memory, pte(node), raw)?;
-        put(memory, asid(node), self.asid.0.into())?;
+        put(memory, owner(node), self.owner(chain))?;
         put(memory, next(node), read(memory, head)?)?;
         put(memory, tag(node), (va.0 & !mask) | count | VALID)?;
         swap(memory, head, |_| Ok(node | VALID)).map(drop)
@@ -191,7 +206,7 @@ impl<F: Encode> Chains<F> {
 
     /// Whether a chain still has room for one more.
     pub(super) fn has_room<M: PhysMemory + ?Sized>(&self, memory: &M, va: VirtAddr) -> Result<(), EditError> {
-        let mut link = self.head(va);
+        let mut link = self.head(self.chain(va));
         for _ in 0..MAX_CHAIN - 1 {
             let raw = read(memory, link)?;
             if raw & VALID == 0 {
@@ -212,7 +227,7 @@ impl<F: Encode> Chains<F> {
         if mark & VALID == 0 {
             return Ok(None);
         }
-        let owner = Asid(read(memory, asid(node))? as u16);
+        let owner = Asid(read(memory, owner(node))? as u16);
         Ok(Some((VirtAddr(mark & !low_mask(self.page_bits())), owner)))
     }
 

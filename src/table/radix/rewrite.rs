@@ -303,12 +303,8 @@ impl<F: Encode, M: PhysMemory + ?Sized, A: FrameAllocator + ?Sized> Edit<'_, F, 
             return Ok(());
         }
         let format = self.format;
-        let entries = entries(&format, level);
-        if level == 1 {
-            self.unlinked.reserve(entries as usize);
-        }
         let mut run = Run::new(width(&format));
-        for (start, count) in runs(0..entries) {
+        for (start, count) in runs(0..entries(&format, level)) {
             run.load(self.memory, self.entry(table, level, start), count)?;
             if format.usual_leaf(level).is_some_and(|test| run.passes(test, count).is_some()) {
                 continue;

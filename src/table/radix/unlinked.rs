@@ -38,8 +38,12 @@ impl Unlinked {
     /// Notes the last-level tables that the first `count` entries of a run link, as `link` says.
     #[inline]
     pub(super) fn last_level_of(&mut self, run: &mut Run, count: usize, link: impl Fn(u64) -> Option<u64>) {
-        // Slots for all first: a push would ask for each whether there is room.
+        // Slots for all first: a push would ask for each whether there is room. Where one run of links is another is
+        // near, and the tables above come last.
         let noted = self.last_level.len();
+        if self.last_level.capacity() < noted + count {
+            self.last_level.reserve(2 * count + MAX_LEVELS);
+        }
         self.last_level.resize_with(noted + count, || Held::new(0));
         let mut slots = self.last_level.get_mut(noted..).unwrap_or_default().iter_mut();
         let (mut falls, mut latest) = (self.falls, self.latest);
@@ -56,11 +60,6 @@ impl Unlinked {
         (self.falls, self.latest) = (falls, latest);
         let unused = slots.len();
         self.last_level.truncate(noted + count - unused);
-    }
-
-    /// Makes room for so many last-level tables, and for those above them.
-    pub(super) fn reserve(&mut self, more: usize) {
-        self.last_level.reserve(more + MAX_LEVELS);
     }
 
     /// Notes a table above the last level; `false` if what is below it needs no further look.

@@ -57,10 +57,11 @@ fn state() -> impl Strategy<Value = State> {
             maxphyaddr,
             accesses,
         )| {
+            let lam = keys & 8 != 0;
             let paging = if paging { Cr0::PG } else { Cr0::empty() };
             let registers = Registers {
                 cr0: Cr0::from_bits_retain(cr0) | Cr0::PE | paging,
-                cr3: cr3 & (RAM - 1),
+                cr3: cr3 & (RAM - 1 | if lam { 3 << 61 } else { 0 }),
                 cr4: Cr4::from_bits_retain(cr4),
                 efer: Efer::from_bits_retain(efer),
                 pkru: keys as u32,
@@ -76,7 +77,7 @@ fn state() -> impl Strategy<Value = State> {
                 preset
             };
             let guest = in_guest.then_some(Guest { vmid: Vmid(u16::from(maxphyaddr & 1)), second });
-            State { words, registers, guest, config: Config { maxphyaddr, ..preset }, accesses }
+            State { words, registers, guest, config: Config { maxphyaddr, lam, ..preset }, accesses }
         },
     )
 }
@@ -113,9 +114,10 @@ fn live<T: Tlb>(state: &State, tlb: T, filter: bool) -> (String, Vec<u8>) {
             told += &format!(" {:?}", mmu.control(self::change(raw, mmu.arch().registers())));
         }
         // Few pages, so that they come again.
-        let va = VirtAddr(
-            (raw & 0x8000_0000_4020_1007) as i64 as u64 | if raw >> 62 & 1 != 0 { !0 << 47 } else { 0 },
-        );
+        let va = raw & 0x8000_0000_4020_1007 | if raw >> 62 & 1 != 0 { !0 << 47 } else { 0 };
+        // Tags, of pointers that else are canonical.
+        let tag = if state.config.lam { (raw & 1 << 40) << 18 | (raw & 1 << 41) << 9 } else { 0 };
+        let va = VirtAddr(if state.config.lam { va & !(1 << 63) | va << 16 & 1 << 63 } else { va } ^ tag);
         let kinds = [AccessKind::Read, AccessKind::Write, AccessKind::Execute, AccessKind::ReadWrite];
         let flavors = [
             Flavor::Normal,

@@ -26,7 +26,8 @@
 //! that reads all ones there has a bus set up to do so.
 //!
 //! Shadow stacks (CET) are supported as far as translation goes: [`Flavor::ShadowStack`]. Not modelled, and without
-//! effect: linear-address space separation (LASS), SGX, the RMP of SEV-SNP, and the EPT and NPT extensions that those files name.
+//! effect: linear-address space separation (LASS), SGX, the RMP of SEV-SNP, and the EPT and NPT extensions that those
+//! files name.
 
 mod config;
 mod control;

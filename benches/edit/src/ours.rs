@@ -3,10 +3,11 @@
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
+use softmmu::access::Width;
 use softmmu::addr::{PageSize, PhysAddr, VirtAddr};
 use softmmu::arch::x86::{Config, LongMode};
 use softmmu::frame::{FrameAllocator, FrameError};
-use softmmu::memory::Ram;
+use softmmu::memory::{PhysMemory, Ram};
 use softmmu::radix::Perms;
 use softmmu::table::{Flush, PageTable, RadixTable};
 
@@ -51,6 +52,10 @@ impl Machine {
     fn with(order: impl FnOnce(&mut [PhysAddr])) -> Self {
         let ram = Ram::new(PhysAddr(0), 8 << 20).expect("RAM");
         let mut frames = Frames((0..2048).rev().map(|n| PhysAddr(n * 4096)).collect());
+        for &frame in &frames.0 {
+            // The host finds the memory now, not while edits are timed.
+            ram.write(frame, Width::W8, 0).expect("RAM");
+        }
         order(&mut frames.0);
         let format = LongMode::new(&Config::INTEL, true, false);
         let table = RadixTable::new(format, &ram, &mut frames).expect("a root");

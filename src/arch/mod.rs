@@ -89,6 +89,49 @@ pub trait PteMemory: PteSource<Error = BusError> {
     }
 }
 
+/// What a plain walk of two stages finds, each in a page of 4 KiB: as much of a [`TlbEntry`] as is not known before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NestedPage {
+    /// First byte of the page.
+    pub pa: u64,
+    /// First byte of the guest-physical page.
+    pub gpa: u64,
+    /// [`TlbEntry::rights`].
+    pub rights: u64,
+    /// [`TlbEntry::attr`].
+    pub attr: u16,
+    /// [`TlbEntry::global`].
+    pub global: bool,
+}
+
+impl NestedPage {
+    /// What there is to know of `entry`.
+    #[inline(always)]
+    pub(crate) fn of(entry: &TlbEntry) -> Self {
+        let &TlbEntry { pa, gpa, rights, attr, global, .. } = entry;
+        Self { pa, gpa, rights, attr, global }
+    }
+
+    /// The page as what a lookup of `key` should have found.
+    #[inline(always)]
+    pub(crate) fn entry(&self, key: &Key) -> TlbEntry {
+        let &Self { pa, gpa, rights, attr, global } = self;
+        TlbEntry {
+            va: key.va & !0xfff,
+            pa,
+            gpa,
+            rights,
+            space: key.space,
+            global,
+            size_bits: 12,
+            leaf_bits: 12,
+            leaf2_bits: 12,
+            level: 0,
+            attr,
+        }
+    }
+}
+
 /// Tables in physical memory, for a straight walk.
 struct Peeking<'a, P>(&'a P);
 
@@ -181,14 +224,14 @@ pub trait Arch: Copy {
         None
     }
 
-    /// Likewise for walks that are too long to be inlined: those of two stages.
+    /// Likewise for walks that are too long to be inlined, those of two stages, where they find a page of 4 KiB.
     #[inline]
     fn walk_plain_nested<P: PteMemory>(
         &self,
         context: &Self::Context,
         access: &Access<Self::Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
+    ) -> Option<NestedPage> {
         let _ = (context, access, memory);
         None
     }

@@ -140,7 +140,10 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let Some(entry) = self.arch.walk_plain(context, access, &mut port) else {
             return self.straight_nested(access.va, What::of(access), used);
         };
-        self.fill(access, &key, &entry, used)
+        let place = Place::of(&entry, key.va);
+        let blocked = self.arch.check_physical(context, access, place.pa, place.len(access.len)).is_err();
+        self.fill(access, &key, entry, used);
+        (place, if blocked { Some(Leave::Blocked) } else { None })
     }
 
     /// The straight way where one stage does not make a plain walk; two may. Such walks are long: the key is made anew.
@@ -157,29 +160,29 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             return (NOWHERE, Some(Leave::Missed));
         };
         let mut port = Committing::new(&self.memory, &mut self.tlb, key.space, &mut self.stats.pte_reads);
-        let Some(entry) = self.arch.walk_plain_nested(context, &access, &mut port) else {
+        let Some(page) = self.arch.walk_plain_nested(context, &access, &mut port) else {
             return (NOWHERE, Some(Leave::Missed));
         };
-        self.fill(&access, &key, &entry, used)
+        let entry = page.entry(&key);
+        let place = Place::of(&entry, key.va);
+        let blocked = self.arch.check_physical(context, &access, place.pa, place.len(access.len)).is_err();
+        self.fill(&access, &key, entry, used);
+        (place, if blocked { Some(Leave::Blocked) } else { None })
     }
 
-    /// The end of the straight way after a walk.
+    /// Caches what a walk has found.
     #[inline(always)]
     fn fill(
         &mut self,
         access: &Access<A::Flavor>,
         key: &Key,
-        entry: &TlbEntry,
+        entry: TlbEntry,
         used: &mut impl FnMut(&TlbEntry),
-    ) -> (Place, Option<Leave>) {
-        let context = self.contexts.of(access.kind);
-        let filled = self.tlb.refill(*entry, side(access.kind), key);
-        let place = Place::of(entry, key.va);
-        let blocked = self.arch.check_physical(context, access, place.pa, place.len(access.len)).is_err();
+    ) {
+        let filled = self.tlb.refill(entry, side(access.kind), key);
         self.touched(filled.line);
         self.rippled(filled.ripple);
-        used(entry);
-        (place, if blocked { Some(Leave::Blocked) } else { None })
+        used(&entry);
     }
 
     /// What a lookup did to its line, and to others.

@@ -78,7 +78,7 @@ pub use rights::Rights;
 pub use tlbi::{Tlbi, TlbiTarget};
 
 use crate::access::{Access, AccessKind};
-use crate::arch::{Arch, Lookup, PteMemory, WalkError};
+use crate::arch::{Arch, Lookup, NestedPage, PteMemory, WalkError};
 use crate::memory::BusError;
 use crate::tlb::{Key, Scope, Space, TlbEntry};
 use attributes::Attributes;
@@ -346,7 +346,7 @@ impl Arch for Aarch64 {
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
+    ) -> Option<NestedPage> {
         self.straight_double(context, access, memory)
     }
 

@@ -14,7 +14,7 @@ use super::stage2::{Translated, is_device};
 use super::{Aarch64, Context, Features, Flavor};
 use crate::access::Access;
 use crate::addr::low_mask;
-use crate::arch::{Peeking, PteMemory};
+use crate::arch::{NestedPage, Peeking, PteMemory};
 use crate::radix::{Behind, Entries, Page, straight};
 use crate::tlb::TlbEntry;
 
@@ -174,7 +174,7 @@ impl Aarch64 {
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
+    ) -> Option<NestedPage> {
         let request = Request::new(self, context, access);
         match request.half.route {
             Route::Double33 => request.double::<3, 3, P>(memory),
@@ -252,7 +252,10 @@ impl<'a> Request<'a> {
     }
 
     #[inline(never)]
-    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(self, memory: &mut P) -> Option<TlbEntry> {
+    fn double<const LEVELS: u32, const LEVELS2: u32, P: PteMemory>(
+        self,
+        memory: &mut P,
+    ) -> Option<NestedPage> {
         let Self { core, half, right, va, .. } = self;
         let table = core.regime.stage2.as_ref()?;
         let Tables { root, mask } = half.second;
@@ -273,6 +276,6 @@ impl<'a> Request<'a> {
             rights: Rights::second_stage(found.raw, core.config.has(Features::XNX)),
         };
         let entry = core.entry(va, ipa, &first, right, Some((table, &second)));
-        self.permitted(entry, LEVELS * (LEVELS2 + 1) + LEVELS2, memory)
+        self.permitted(entry, LEVELS * (LEVELS2 + 1) + LEVELS2, memory).map(|entry| NestedPage::of(&entry))
     }
 }

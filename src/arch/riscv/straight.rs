@@ -10,7 +10,7 @@ use super::walk::{Found, entry};
 use super::{Flavor, Riscv};
 use crate::access::Access;
 use crate::addr::low_mask;
-use crate::arch::{Peeking, PteMemory};
+use crate::arch::{NestedPage, Peeking, PteMemory};
 use crate::radix::{Behind, Encode, Entries, Page, Straight, straight};
 use crate::tlb::TlbEntry;
 
@@ -110,7 +110,7 @@ pub(super) fn double<const LEVELS: u32, P: PteMemory>(
     context: &Context,
     access: &Access<Flavor>,
     memory: &mut P,
-) -> Option<TlbEntry> {
+) -> Option<NestedPage> {
     let (root, entries) = (hart.hgatp.root, Peeking(memory));
     // What the second stage cannot translate is not for here, be it the first table, another, or the page.
     let beyond = !low_mask(Sv::<LEVELS, 2>::VA_BITS - 2) & low_mask(54);
@@ -125,5 +125,5 @@ pub(super) fn double<const LEVELS: u32, P: PteMemory>(
     let format = Usual::<LEVELS, 2>::new(&hart.second_rules, 0, 0);
     let second = found(&straight(format, root, first.address(va), entries)?, need.second_half())?;
     memory.peeked(u64::from(LEVELS * (LEVELS + 2)));
-    Some(entry(context, va, first, Some(second)))
+    Some(NestedPage::of(&entry(context, va, first, Some(second))))
 }

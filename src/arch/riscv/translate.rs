@@ -8,7 +8,7 @@ use super::walk::{self, Trouble};
 use super::{Control, Fence, Flavor, MemoryType, MisalignedAtomics, Privilege, Riscv, fence, straight};
 use crate::access::{Access, AccessKind};
 use crate::addr::PhysAddr;
-use crate::arch::{Arch, FaultClass, Lookup, PteMemory, WalkError};
+use crate::arch::{Arch, FaultClass, Lookup, NestedPage, PteMemory, WalkError};
 use crate::memory::BusError;
 use crate::tlb::{Key, Scope, TlbEntry};
 
@@ -183,7 +183,7 @@ impl Arch for Riscv {
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
+    ) -> Option<NestedPage> {
         match context.route {
             Route::Sv39x4 => straight::double::<3, P>(self, context, access, memory),
             Route::Sv48x4 => straight::double::<4, P>(self, context, access, memory),

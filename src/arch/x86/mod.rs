@@ -62,7 +62,7 @@ pub use rights::{Context, Rights};
 
 use crate::access::{Access, AccessKind};
 use crate::addr::Vmid;
-use crate::arch::{Arch, Lookup, PteMemory, WalkError};
+use crate::arch::{Arch, Lookup, NestedPage, PteMemory, WalkError};
 use crate::memory::BusError;
 use crate::tlb::{Key, Scope, Space, TlbEntry};
 
@@ -290,7 +290,7 @@ impl Arch for X86 {
         context: &Context,
         access: &Access<Flavor>,
         memory: &mut P,
-    ) -> Option<TlbEntry> {
+    ) -> Option<NestedPage> {
         straight::double(self, context, access, memory)
     }
 

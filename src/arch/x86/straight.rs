@@ -14,7 +14,7 @@ use super::pte::{self, ADDRESS, LongMode, Pte};
 use super::rights::{Context, Rights};
 use super::{Flavor, X86};
 use crate::access::Access;
-use crate::arch::{Peeking, PteMemory};
+use crate::arch::{NestedPage, Peeking, PteMemory};
 use crate::radix::{self, Behind, Entries, straight};
 use crate::tlb::TlbEntry;
 
@@ -217,7 +217,7 @@ pub(super) fn double<P: PteMemory>(
     context: &Context,
     access: &Access<Flavor>,
     memory: &mut P,
-) -> Option<TlbEntry> {
+) -> Option<NestedPage> {
     let first = First { x86, context, access, va: access.va.0 };
     match &x86.straight {
         Straight::OverEpt(guest, host) => over_ept(first, guest, host, memory),
@@ -240,7 +240,7 @@ fn over_ept<P: PteMemory>(
     guest: &Long,
     host: &Extended,
     memory: &mut P,
-) -> Option<TlbEntry> {
+) -> Option<NestedPage> {
     let (root, entries) = (host.tables.root, Peeking(memory));
     let format = host.needing(host.read_above, host.read_page);
     let (page, gpa) = find(&first, guest, Behind { format, root, entries })?;
@@ -249,7 +249,7 @@ fn over_ept<P: PteMemory>(
     let granted = host.tables.granted(found.raw & found.limits, &request)?;
     let mapped = host.tables.mapped(found.base, 12, found.raw, granted, &request);
     memory.peeked(24);
-    Some(first.combined(&page, gpa, &mapped))
+    Some(NestedPage::of(&first.combined(&page, gpa, &mapped)))
 }
 
 #[inline(never)]
@@ -259,7 +259,7 @@ fn over_npt<P: PteMemory>(
     host: &Long,
     tables: &NptTables,
     memory: &mut P,
-) -> Option<TlbEntry> {
+) -> Option<NestedPage> {
     let (root, entries) = (host.root, Peeking(memory));
     // A read of a guest's table counts as a write, and a guest's every access as a user's.
     let above = Pte::PRESENT.union(Pte::ACCESSED).union(Pte::USER).union(Pte::WRITE);
@@ -270,5 +270,5 @@ fn over_npt<P: PteMemory>(
     let granted = NptTables::granted(Rights::of_leaf(found.raw, found.limits), &request)?;
     let mapped = tables.mapped(found.base, 12, found.raw, granted, &request);
     memory.peeked(24);
-    Some(first.combined(&page, gpa, &mapped))
+    Some(NestedPage::of(&first.combined(&page, gpa, &mapped)))
 }

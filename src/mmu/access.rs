@@ -154,13 +154,14 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind, flavor };
         let (place, leave) = self.straight(&access, &mut |_| ());
-        if leave.is_some() || place.after < V::WIDTH.bytes() - 1 {
+        if leave.is_some() {
             return self.read_on(va, What::of(&access), leave, place.pa, place.after);
         }
-        let read = self.memory.read(place.pa, V::WIDTH);
-        self.notice_map();
-        match read {
-            Ok(raw) => Ok(V::from_u64(raw)),
+        match self.memory.read(place.pa, V::WIDTH) {
+            Ok(raw) => {
+                self.notice_map();
+                Ok(V::from_u64(raw))
+            }
             Err(error) => Err(self.bus_error(va, What::of(&access), error)),
         }
     }
@@ -192,13 +193,14 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn write_value<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::Write, flavor };
         let (place, leave) = self.straight(&access, &mut |_| ());
-        if leave.is_some() || place.after < V::WIDTH.bytes() - 1 {
+        if leave.is_some() {
             return self.write_on(va, What::of(&access), leave, place.pa, place.after, value);
         }
-        let written = self.memory.write(place.pa, V::WIDTH, value.to_u64());
-        self.notice_map();
-        match written {
-            Ok(()) => Ok(()),
+        match self.memory.write(place.pa, V::WIDTH, value.to_u64()) {
+            Ok(()) => {
+                self.notice_map();
+                Ok(())
+            }
             Err(error) => Err(self.bus_error(va, What::of(&access), error)),
         }
     }

@@ -84,7 +84,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         used: &mut impl FnMut(&TlbEntry),
     ) -> Result<Place, AccessError<A::Fault>> {
         let Asked { context, access } = at;
-        if leave == Leave::Blocked {
+        if leave == Leave::Unreached {
             return self.reach(at, place);
         }
         let key = match self.arch.lookup(context, access) {
@@ -281,6 +281,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         error: BusError,
     ) -> AccessError<A::Fault> {
         self.stats.faults += 1;
+        self.notice_map();
         let context = self.context(what.kind, what.flavor);
         match self.arch.bus_fault(&context, &what.at(va), error) {
             Some(fault) => AccessError::Fault(fault),

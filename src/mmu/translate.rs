@@ -61,8 +61,8 @@ pub(super) enum Leave {
     Refused,
     /// The TLB holds no translation, and no plain walk yields one.
     Missed,
-    /// The bytes may not be reached.
-    Blocked,
+    /// There is a place, but whether its bytes may be reached, or how many of them, is still to be asked.
+    Unreached,
 }
 
 /// No place, where there is a reason to leave.
@@ -119,11 +119,11 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
                 return (NOWHERE, Some(Leave::Refused));
             }
             let place = Place::of(&hit.entry, key.va);
-            let blocked = self.arch.check_physical(context, access, place.pa, place.len(access.len)).is_err();
+            let reached = self.reaches(context, access, &place);
             self.heed(&hit);
             used(&hit.entry);
-            if blocked {
-                return (place, Some(Leave::Blocked));
+            if !reached {
+                return (place, Some(Leave::Unreached));
             }
             // A window is worth its opening where the line is touched twice in a row.
             if let (true, Some(line)) = (hit.repeat, hit.line) {
@@ -141,9 +141,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
             return self.straight_nested(access.va, What::of(access), used);
         };
         let place = Place::of(&entry, key.va);
-        let blocked = self.arch.check_physical(context, access, place.pa, place.len(access.len)).is_err();
+        let reached = self.reaches(context, access, &place);
         self.fill(access, &key, entry, used);
-        (place, if blocked { Some(Leave::Blocked) } else { None })
+        (place, if reached { None } else { Some(Leave::Unreached) })
     }
 
     /// The straight way where one stage does not make a plain walk; two may. Such walks are long: the key is made anew.
@@ -165,9 +165,9 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         };
         let entry = page.entry(&key);
         let place = Place::of(&entry, key.va);
-        let blocked = self.arch.check_physical(context, &access, place.pa, place.len(access.len)).is_err();
+        let reached = self.reaches(context, &access, &place);
         self.fill(&access, &key, entry, used);
-        (place, if blocked { Some(Leave::Blocked) } else { None })
+        (place, if reached { None } else { Some(Leave::Unreached) })
     }
 
     /// Caches what a walk has found.
@@ -183,6 +183,13 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         self.touched(filled.line);
         self.rippled(filled.ripple);
         used(&entry);
+    }
+
+    /// Whether the whole access lies in the page, and may be made.
+    #[inline(always)]
+    fn reaches(&self, context: &A::Context, access: &Access<A::Flavor>, place: &Place) -> bool {
+        let len = u64::from(access.len).max(1);
+        place.after >= len - 1 && self.arch.check_physical(context, access, place.pa, len).is_ok()
     }
 
     /// What a lookup did to its line, and to others.

@@ -36,26 +36,14 @@ pub(super) struct Slot {
     pa: u64,
     gpa: u64,
     rights: u64,
-    attr: u16,
-    size_bits: u8,
-    leaf_bits: u8,
-    leaf2_bits: u8,
-    level: u8,
+    /// The entry's small numbers, a byte each from the lowest: page size, leaf, second leaf, level; above them the
+    /// attributes.
+    shape: u64,
 }
 
 impl Slot {
-    pub(super) const EMPTY: Self = Self {
-        va: 0,
-        word: NO_GENERATION << GENERATION_SHIFT,
-        pa: 0,
-        gpa: 0,
-        rights: 0,
-        attr: 0,
-        size_bits: 0,
-        leaf_bits: 0,
-        leaf2_bits: 0,
-        level: 0,
-    };
+    pub(super) const EMPTY: Self =
+        Self { va: 0, word: NO_GENERATION << GENERATION_SHIFT, pa: 0, gpa: 0, rights: 0, shape: 0 };
 
     /// The slot for `entry`, `want` being what a lookup of its size wants.
     #[inline(always)]
@@ -67,12 +55,23 @@ impl Slot {
             pa: entry.pa,
             gpa: entry.gpa,
             rights: entry.rights,
-            attr: entry.attr,
-            size_bits: entry.size_bits,
-            leaf_bits: entry.leaf_bits,
-            leaf2_bits: entry.leaf2_bits,
-            level: entry.level,
+            shape: entry.size_bits as u64
+                | (entry.leaf_bits as u64) << 8
+                | (entry.leaf2_bits as u64) << 16
+                | (entry.level as u64) << 24
+                | (entry.attr as u64) << 32,
         }
+    }
+
+    /// The slot as words, which unlike itself can be passed in registers: all but the page's first byte.
+    #[inline(always)]
+    pub(super) const fn words(self) -> (u64, u64, u64, u64, u64) {
+        (self.word, self.pa, self.gpa, self.rights, self.shape)
+    }
+
+    /// The slot of these [words](Self::words) for the page at `va`.
+    pub(super) const fn of_words(va: u64, (word, pa, gpa, rights, shape): (u64, u64, u64, u64, u64)) -> Self {
+        Self { va, word, pa, gpa, rights, shape }
     }
 
     /// Whether the slot holds the page that begins at `va` for `want`, which is [`want`] with a space in it.
@@ -102,7 +101,7 @@ impl Slot {
     /// and generation, and no larger a leaf.
     #[inline(always)]
     pub(super) const fn counts_as(&self, new: &Self) -> bool {
-        self.word == new.word && new.leaf_bits <= self.leaf_bits
+        self.word == new.word && new.shape as u16 >> 8 <= self.shape as u16 >> 8
     }
 
     #[inline(always)]
@@ -117,7 +116,7 @@ impl Slot {
 
     #[inline(always)]
     pub(super) const fn size_bits(&self) -> u8 {
-        self.size_bits
+        self.shape as u8
     }
 
     #[inline(always)]
@@ -129,18 +128,37 @@ impl Slot {
             rights: self.rights,
             space: Space(self.word & SPACE),
             global: self.is_global(),
-            size_bits: self.size_bits,
-            leaf_bits: self.leaf_bits,
-            leaf2_bits: self.leaf2_bits,
-            level: self.level,
-            attr: self.attr,
+            size_bits: self.shape as u8,
+            leaf_bits: (self.shape >> 8) as u8,
+            leaf2_bits: (self.shape >> 16) as u8,
+            level: (self.shape >> 24) as u8,
+            attr: (self.shape >> 32) as u16,
         }
     }
 }
 
 /// The way of a set that [answers](Slot::answers), four compared at a time.
 #[inline(always)]
-pub(super) fn find_way(mut ways: &[Slot], va: u64, want: u64) -> Option<usize> {
+pub(super) fn find_way(ways: &[Slot], va: u64, want: u64) -> Option<usize> {
+    // Spelt out: of the shapes that TLBs have, the one with the least to do besides.
+    if let [a, b, c, d] = ways {
+        return if a.answers(va, want) {
+            Some(0)
+        } else if b.answers(va, want) {
+            Some(1)
+        } else if c.answers(va, want) {
+            Some(2)
+        } else if d.answers(va, want) {
+            Some(3)
+        } else {
+            None
+        };
+    }
+    find_way_of_many(ways, va, want)
+}
+
+#[inline(always)]
+fn find_way_of_many(mut ways: &[Slot], va: u64, want: u64) -> Option<usize> {
     let mut way = 0;
     while let [a, b, c, d, rest @ ..] = ways {
         if a.answers(va, want) {

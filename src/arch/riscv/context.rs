@@ -36,6 +36,10 @@ bitflags::bitflags! {
         const REFUSED = 1 << 3;
         /// Physical memory protection has something to say.
         const PMP = 1 << 4;
+        /// Alignment is looked at after translation.
+        const ALIGNED_LATE = 1 << 5;
+        /// What matters only once the access has been translated.
+        const LATE = Self::PMP.bits() | Self::ALIGNED_LATE.bits();
     }
 }
 
@@ -164,6 +168,7 @@ impl Context {
         special.set(Special::MASKED, !masking.is_none());
         special.set(Special::REFUSED, shadow && first == Mode::Bare);
         special.set(Special::PMP, hart.pmp.is_active());
+        special.set(Special::ALIGNED_LATE, hart.config.misaligned_after_translation);
 
         let route = match (first, second) {
             _ if hart.pmp.is_active() => Route::General,

@@ -143,7 +143,7 @@ impl Arch for Riscv {
     fn lookup_plain(&self, context: &Context, access: &Access<Flavor>) -> Option<Key> {
         // Whether the address is canonical is the walk's to say: no cached translation answers one that is not.
         let plain =
-            context.special.difference(Special::PMP).is_empty() && access.kind != AccessKind::ReadWrite;
+            context.special.difference(Special::LATE).is_empty() && access.kind != AccessKind::ReadWrite;
         plain.then_some(Key { va: access.va.0, space: context.space })
     }
 
@@ -200,7 +200,7 @@ impl Arch for Riscv {
         pa: PhysAddr,
         len: u64,
     ) -> Result<(), Fault> {
-        if !self.config.misaligned_after_translation && !context.special.contains(Special::PMP) {
+        if !context.special.intersects(Special::LATE) {
             return Ok(());
         }
         let access = *access;

@@ -3,7 +3,7 @@
 use super::{NONE, SetAssociative};
 use crate::addr::low_mask;
 use crate::tlb::policy::WayPolicy;
-use crate::tlb::slot::{Slot, clamp, find_way, want};
+use crate::tlb::slot::{Slot, clamp, find_way, page, want};
 use crate::tlb::{BLOCK_BITS, Filled, Hit, Inserted, Key, Line, Scope, Side, Space, Tlb, TlbEntry};
 
 /// Where a lookup ended, small enough for two registers; [`NONE`] for a miss.
@@ -107,27 +107,34 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         Self::inserted(at, steady, evicted, ripple)
     }
 
-    /// Nothing has the tag of `entry`, so there is only a way to be found for it.
+    /// Nothing has the tag of `entry`, so in a full set there is only the victim to be found.
     #[inline(always)]
     fn refill(&mut self, entry: TlbEntry, _side: Side, _missed: &Key) -> Filled {
         let shift = clamp(entry.size_bits);
         let at = self.set_of(entry.va >> shift);
+        let want = self.generation_want | want(0, shift);
         let line = Some(Line(at as u32));
-        let full = self
-            .sets
-            .get(at)
-            .is_some_and(|set| set.generation == self.generation && set.live as usize == set.ways.len());
-        let (way, settled) = if full { self.policy.replace(at, self.geometry.ways) } else { self.claim(at) };
-        let Some(set) = self.sets.get_mut(at) else { return Filled { line, ripple: false } };
+        let set = match self.sets.get_mut(at) {
+            Some(set) if set.generation == self.generation && set.live as usize == set.ways.len() => set,
+            _ => {
+                let new = Slot::new(&entry, want);
+                let (word, pa, gpa, rights, shape) = new.words();
+                return Filled {
+                    line,
+                    ripple: self.refill_free(at, page(entry.va, shift), word, pa, gpa, rights, shape),
+                };
+            }
+        };
+        let (way, settled) = self.policy.replace(at, set.ways.len());
         let Some(slot) = set.ways.get_mut(way) else { return Filled { line, ripple: false } };
-        let new = Slot::new(&entry, self.generation_want | want(0, shift));
+        let new = Slot::new(&entry, want);
         let (old_bits, alike) = (slot.size_bits(), slot.counts_as(&new));
         *slot = new;
         set.last = if settled { way as u32 } else { NONE };
         self.stats.fills += 1;
-        self.stats.evictions += u64::from(full);
-        if !alike || !full {
-            self.recount(at, way, if full { Some(old_bits) } else { None });
+        self.stats.evictions += 1;
+        if !alike {
+            self.recount(at, way, old_bits);
         }
         Filled { line, ripple: self.sizes >> 1 >> shift != 0 && self.is_shadowed(at, way) }
     }
@@ -169,26 +176,39 @@ impl<P: WayPolicy> SetAssociative<P> {
         Found { set: at as u32, way: way as u32, repeat: !touched && last }
     }
 
-    /// The first free way of a set, which is filled next, and what the policy said to that.
+    /// A refill of a set that is not full: into its first free way. Whether that changed what other lines answer.
     #[cold]
     #[inline(never)]
-    fn claim(&mut self, at: usize) -> (usize, bool) {
-        let Some(set) = self.sets.get_mut(at) else { return (usize::MAX, false) };
+    #[allow(clippy::too_many_arguments, reason = "a slot in registers, not in memory")]
+    fn refill_free(
+        &mut self,
+        at: usize,
+        va: u64,
+        word: u64,
+        pa: u64,
+        gpa: u64,
+        rights: u64,
+        shape: u64,
+    ) -> bool {
+        let new = Slot::of_words(va, (word, pa, gpa, rights, shape));
+        let Some(set) = self.sets.get_mut(at) else { return false };
+        let Some(way) = set.ways.iter().position(|slot| !slot.is_live(self.generation)) else { return false };
+        set.ways[way] = new;
         if set.generation != self.generation {
             (set.generation, set.live) = (self.generation, 0);
         }
         set.live += 1;
-        let way = set.ways.iter().position(|slot| !slot.is_live(self.generation)).unwrap_or(0);
-        (way, self.policy.fill(at, way))
+        set.last = if self.policy.fill(at, way) { way as u32 } else { NONE };
+        self.stats.fills += 1;
+        self.count_in(at, way);
+        self.sizes >> 1 >> clamp(new.size_bits()) != 0 && self.is_shadowed(at, way)
     }
 
-    /// Accounts for a new entry, in the place of one of `old_bits` if there was one.
+    /// Accounts for a new entry in the place of one of `old_bits`.
     #[cold]
     #[inline(never)]
-    fn recount(&mut self, at: usize, way: usize, old_bits: Option<u8>) {
-        if let Some(bits) = old_bits {
-            self.count_out(at, way, bits);
-        }
+    fn recount(&mut self, at: usize, way: usize, old_bits: u8) {
+        self.count_out(at, way, old_bits);
         self.count_in(at, way);
     }
 

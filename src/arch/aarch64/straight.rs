@@ -159,12 +159,12 @@ impl Aarch64 {
         access: &Access<Flavor>,
         memory: &mut P,
     ) -> Option<TlbEntry> {
-        let request = Request::new(self, context, access);
-        match request.half.route {
-            Route::Single3 => request.single::<3, P>(memory),
-            Route::Single4 => request.single::<4, P>(memory),
-            _ => None,
+        let route = self.straight[(access.va.0 >> 55 & 1) as usize].route;
+        if !matches!(route, Route::Single3 | Route::Single4) {
+            return None;
         }
+        let request = Request::new(self, context, access);
+        if route == Route::Single3 { request.single::<3, P>(memory) } else { request.single::<4, P>(memory) }
     }
 
     /// Likewise of two.

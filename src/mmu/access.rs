@@ -154,7 +154,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn read_value<V: Value>(&mut self, va: VirtAddr, kind: AccessKind, flavor: A::Flavor) -> Outcome<V, A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind, flavor };
         let (place, leave) = self.straight(&access, &mut |_| ());
-        if leave.is_some() {
+        if let Some(leave) = leave {
             return self.read_on(va, What::of(&access), leave, place.pa, place.after);
         }
         match self.memory.read(place.pa, V::WIDTH) {
@@ -173,14 +173,11 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         &mut self,
         va: VirtAddr,
         what: What<A::Flavor>,
-        leave: Option<Leave>,
+        leave: Leave,
         pa: PhysAddr,
         after: u64,
     ) -> Outcome<V, A> {
-        let mut place = Place { pa, after };
-        if let Some(leave) = leave {
-            place = self.detour(va, what, leave, place, &mut |_| ())?;
-        }
+        let place = self.detour(va, what, leave, Place { pa, after }, &mut |_| ())?;
         if place.after < V::WIDTH.bytes() - 1 {
             return self.read_across(what.at(va), &place).map(V::from_u64);
         }
@@ -193,7 +190,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
     fn write_value<V: Value>(&mut self, va: VirtAddr, value: V, flavor: A::Flavor) -> Outcome<(), A> {
         let access = Access { va, len: V::WIDTH.bytes() as u32, kind: AccessKind::Write, flavor };
         let (place, leave) = self.straight(&access, &mut |_| ());
-        if leave.is_some() {
+        if let Some(leave) = leave {
             return self.write_on(va, What::of(&access), leave, place.pa, place.after, value);
         }
         match self.memory.write(place.pa, V::WIDTH, value.to_u64()) {
@@ -212,15 +209,12 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         &mut self,
         va: VirtAddr,
         what: What<A::Flavor>,
-        leave: Option<Leave>,
+        leave: Leave,
         pa: PhysAddr,
         after: u64,
         value: V,
     ) -> Outcome<(), A> {
-        let mut place = Place { pa, after };
-        if let Some(leave) = leave {
-            place = self.detour(va, what, leave, place, &mut |_| ())?;
-        }
+        let place = self.detour(va, what, leave, Place { pa, after }, &mut |_| ())?;
         if place.after < V::WIDTH.bytes() - 1 {
             return self.write_across(what.at(va), &place, value.to_u64());
         }

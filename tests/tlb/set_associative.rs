@@ -7,7 +7,7 @@ use softmmu::tlb::policy::{BitPlru, Brrip, Fifo, Nru, PolicyKind, Random, Srrip,
 use softmmu::tlb::{Geometry, SetAssociative};
 
 fn geometries() -> impl Strategy<Value = Geometry> {
-    let ways = prop_oneof![1_usize..=9, Just(12), Just(17), Just(40)];
+    let ways = prop_oneof![1_usize..=9, Just(12), Just(15), Just(16), Just(17), Just(40)];
     let sets = prop_oneof![1_usize..=6, Just(8), Just(70)];
     (sets, ways, 0_u64..4).prop_map(|(sets, ways, seed)| Geometry::new(sets, ways).with_seed(seed))
 }

@@ -187,7 +187,9 @@ impl WalkCaches {
                 Find::Leaf(entry, leaf) => {
                     let Some(nested) = &mut self.nested else { continue };
                     nested.cache.insert(entry, Side::Data);
-                    if let Some(slot) = nested.slot_of(&Key { va: entry.va, space: entry.space }) {
+                    // Where just this entry stands: a smaller page may answer for its address.
+                    let slot = nested.cache.place_of(&entry).and_then(|index| nested.leaves.get_mut(index));
+                    if let Some(slot) = slot {
                         *slot = Some(leaf);
                     }
                 }
@@ -247,13 +249,8 @@ impl WalkCaches {
 }
 
 impl Nested {
-    fn slot_of(&mut self, key: &Key) -> Option<&mut Option<Leaf>> {
-        let index = self.cache.index_of(key)?;
-        self.leaves.get_mut(index)
-    }
-
-    fn leaf_of(&mut self, key: &Key) -> Option<Option<Leaf>> {
-        self.slot_of(key).copied()
+    fn leaf_of(&self, key: &Key) -> Option<Option<Leaf>> {
+        self.leaves.get(self.cache.index_of(key)?).copied()
     }
 }
 

@@ -9,9 +9,9 @@ use softmmu::arch::custom::{Bit, Config, Custom, CustomFormat, Leaves};
 use softmmu::frame::{FrameAllocator, FrameError};
 use softmmu::memory::Ram;
 use softmmu::mmu::Mmu;
-use softmmu::radix::{Perms, Stage};
+use softmmu::radix::{Leaf, Perms, PteRef, Stage};
 use softmmu::table::{PageTable, RadixTable};
-use softmmu::tlb::{Hierarchy, Scope, Shape, Space, Span, TlbConfig, WalkCacheConfig, WalkStats};
+use softmmu::tlb::{Hierarchy, Scope, Shape, Space, Span, Tlb, TlbConfig, WalkCacheConfig, WalkStats};
 
 /// Frames one after another.
 struct Frames(u64);
@@ -130,6 +130,27 @@ fn failed_walks_are_not_cached() {
     mmu.load::<u64>(VirtAddr(2 << 12)).expect_err("not mapped");
     let stats = loads(&mut mmu, &[0]);
     assert_eq!(stats.resumed, WalkStats::default().resumed);
+}
+
+/// A second-stage leaf that grew without a fence lies beside the page that it swallowed, each in its own place: nothing
+/// of another machine that stood there before is found again.
+#[test]
+fn a_leaf_beside_a_smaller_one_at_its_address() {
+    let config = TlbConfig { nested: Some(Shape::full(2)), ..TlbConfig::unified(Shape::full(1)) };
+    let mut tlb = Hierarchy::new(&config).unwrap();
+    let [mine, other] = [1, 2].map(|vmid| Space::new(0, Vmid(vmid), Asid(0)));
+    let leaf = |base, size_bits| {
+        let at = PteRef { addr: base, bytes: 8, level: 0, stage: Stage::Second };
+        Leaf { base, size_bits, raw: base, at, limits: 0 }
+    };
+    tlb.walk_reached(mine, Stage::Second, 0, &leaf(0x1000, 12));
+    tlb.walk_reached(other, Stage::Second, 0, &leaf(0x2000, 12));
+    tlb.walk_ended(true);
+    let scope = Scope { space: other, mask: Space::VMID, globals: true, span: Span::All, leaves_only: false };
+    tlb.invalidate(&scope);
+    tlb.walk_reached(mine, Stage::Second, 0, &leaf(0x20_0000, 21));
+    tlb.walk_ended(true);
+    assert_eq!(tlb.walk_recall(mine, Stage::Second, 0x1000), Some(leaf(0x20_0000, 21)));
 }
 
 proptest! {

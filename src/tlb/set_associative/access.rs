@@ -26,10 +26,11 @@ impl<P: WayPolicy> Tlb for SetAssociative<P> {
         let want = self.first_want | key.space.bits();
         if let Some(set) = self.sets.get_mut(at) {
             match set.ways.get(set.last as usize) {
-                // The last touch was this very one: another changes nothing.
-                Some(slot) if slot.answers(va, want) && !P::COUNTS_TOUCHES => {
+                // The last touch was this very one: another changes nothing, where touches are not counted.
+                Some(slot) if slot.answers(va, want) => {
                     self.stats.hits[side as usize] += 1;
-                    return Some(Self::hit(slot, at, true));
+                    let changed = P::COUNTS_TOUCHES && self.policy.touch(at, set.last as usize);
+                    return Some(Self::hit(slot, at, !changed));
                 }
                 _ => {}
             }

@@ -65,6 +65,15 @@ impl<P: WayPolicy> SetAssociative<P> {
         self.find(key).map(|(set, way)| set * self.geometry.ways + way)
     }
 
+    /// Where the entry with the tag of `entry` stands, whatever else answers for its address.
+    pub(in crate::tlb) fn place_of(&self, entry: &TlbEntry) -> Option<usize> {
+        let shift = clamp(entry.size_bits);
+        let wanted = Slot::new(entry, self.generation_want | want(0, shift));
+        let set = self.set_of(entry.va >> shift);
+        let way = self.ways(set).iter().position(|slot| slot.same_tag(&wanted))?;
+        Some(set * self.geometry.ways + way)
+    }
+
     /// Puts `entry` at `index`, whatever is there; an entry of the same tag elsewhere goes. The policy sees a fill.
     ///
     /// # Errors

@@ -88,6 +88,18 @@ const CASES: &[Case] = &[
             sum + u64::from(inserted.line.is_some())
         })
     }),
+    ("64x4 LRU miss, then refill with eviction", |n| {
+        let mut tlb = full::<TrueLru>(64, 4, |_| 1);
+        (0..n * OPS).fold(0, |sum, op| {
+            let page = black_box(op & 255 | (op & 256) << 4);
+            let key = Key { va: page << 12, space: space(1) };
+            if tlb.lookup(&key, Side::Data).is_some() {
+                return sum;
+            }
+            let filled = tlb.refill(entry(page, 1), Side::Data, &key);
+            sum + u64::from(filled.line.is_some())
+        })
+    }),
     ("64x4 LRU miss, then insert with eviction", |n| {
         let mut tlb = full::<TrueLru>(64, 4, |_| 1);
         (0..n * OPS).fold(0, |sum, op| {

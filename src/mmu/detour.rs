@@ -108,8 +108,7 @@ impl<A: Arch, M: PhysMemory, T: Tlb> Mmu<A, M, T> {
         let entry = self.walk(at, key.space)?;
         let filled = if refused {
             // What is cached may go on answering before what the walk has yielded.
-            let inserted = self.tlb.insert(entry, side(access.kind));
-            Filled { line: inserted.touched, ripple: inserted.ripple }
+            Filled::from(self.tlb.insert(entry, side(access.kind)))
         } else {
             self.tlb.refill(entry, side(access.kind), &key)
         };

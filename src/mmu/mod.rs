@@ -7,10 +7,10 @@
 //!   load/store/fetch --> filter --hit--> RAM
 //!                          | miss
 //!                          v
-//!                      model TLB --hit, rights suffice--> open the filter --> bus
+//!                      model TLB --hit, rights suffice--> open the filter (second touch in a row) --> bus
 //!                          | miss, or rights do not suffice
 //!                          v
-//!                        walk --> accessed/dirty bits --> TLB fill --> open the filter --> bus
+//!                        walk --> accessed/dirty bits --> TLB fill --> bus
 //!                          |
 //!                          v
 //!                        fault
@@ -20,8 +20,8 @@
 //! source of `filter` for why). Faults come from the walk alone: a cached translation whose rights do not suffice is
 //! walked again and the walk decides, so a hit and a miss cannot disagree about the fault or its priority.
 //!
-//! Files: `translate` (the middle of the picture), `detour` (what is rare there), `access` (typed accesses), `bytes` (runs of bytes), `look` (the
-//! side-effect-free twins), `filter`, `contexts` and `port` (both ends), `stats`.
+//! Files: `translate` (the middle of the picture), `detour` (what is rare there), `access` (typed accesses), `bytes`
+//! (runs of bytes), `look` (the side-effect-free twins), `filter`, `contexts` and `port` (both ends), `stats`.
 
 mod access;
 mod bytes;

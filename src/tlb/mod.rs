@@ -224,6 +224,13 @@ pub struct Filled {
     pub ripple: bool,
 }
 
+impl From<Inserted> for Filled {
+    #[inline]
+    fn from(inserted: Inserted) -> Self {
+        Self { line: inserted.touched, ripple: inserted.ripple }
+    }
+}
+
 /// A translation cache.
 ///
 /// Written in safe code by anyone: entries carry guest-physical addresses only, so a wrong implementation gives
@@ -243,8 +250,7 @@ pub trait Tlb {
     #[inline]
     fn refill(&mut self, entry: TlbEntry, side: Side, missed: &Key) -> Filled {
         let _ = missed;
-        let inserted = self.insert(entry, side);
-        Filled { line: inserted.touched, ripple: inserted.ripple }
+        self.insert(entry, side).into()
     }
 
     /// Drops every entry that `scope` [drops](Scope::drops), at least; returns how many entries went.

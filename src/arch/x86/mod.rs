@@ -2,9 +2,9 @@
 //!
 //! [`X86`] holds one logical processor's control state and is the [`Arch`] of its `Mmu`. What a rule of the manual
 //! says stands in the file named after it: an access becomes a [`Context`] (`rights`), a walk finds and judges the leaf
-//! (`straight` where nothing is unusual, else `first`, `walk`, with the formats of `pte` and the masks of `reserved`), through a second stage where a guest has one
-//! (`nested`, `ept`, `npt`); a refusal becomes a [`Fault`] (`fault`). Register writes go through `control`, and what
-//! they and the fence instructions drop is said in `invalidate`.
+//! (`straight` where nothing is unusual, else `first`, `walk`, with the formats of `pte` and the masks of `reserved`),
+//! through a second stage where a guest has one (`nested`, `ept`, `npt`); a refusal becomes a [`Fault`] (`fault`).
+//! Register writes go through `control`, and what they and the fence instructions drop is said in `invalidate`.
 //!
 //! | file | Intel SDM | AMD APM Vol. 2 |
 //! | --- | --- | --- |
